@@ -1,0 +1,54 @@
+"""Blessing: an export is only published after it has loaded and answered as in production."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from vitrine_export import manifest
+from vitrine_export.errors import BlessingError
+from vitrine_export.runs import write_json
+
+TIMEOUT_SECONDS = 600
+REASON_FILE = "REASON.json"
+
+
+def bless(candidate: Path) -> dict[str, Any]:
+    """Check the export in `candidate` in a fresh process and record the outcome in its manifest.
+
+    The process loads it with the version-1 loader, as TensorFlow Serving does, replays its warm-up records, compares
+    its answers to the golden pictures with training's, and measures one picture per signature. An export that fails
+    is set aside as `rejected-TIME` beside the candidate, with the reason in it; BlessingError says which and why.
+    Raises RunError where there is no export.
+    """
+    described = manifest.read(candidate)
+    changed = manifest.verify(candidate, described)
+    if changed:
+        raise _reject(candidate, f"files differ from the manifest: {'; '.join(changed[:5])}")
+    command = [sys.executable, "-m", "vitrine_export.blessing_probe", str(candidate.resolve())]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _reject(candidate, f"no answer within {TIMEOUT_SECONDS} seconds") from None
+    try:
+        outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise _reject(candidate, f"the loading process ended with exit code {done.returncode}") from None
+    if "failure" in outcome:
+        raise _reject(candidate, outcome["failure"])
+    outcome["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    manifest.write(candidate, {**described, "blessing": outcome})
+    return outcome
+
+
+def _reject(candidate: Path, reason: str) -> BlessingError:
+    """Set the candidate aside under a name that is no version number, so no server picks it up."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = candidate.with_name(f"rejected-{stamp}")
+    candidate.rename(aside)
+    write_json(aside / REASON_FILE, {"reason": reason, "at": stamp})
+    return BlessingError(f"the export is not blessed: {reason}\nIt was set aside in {aside}")

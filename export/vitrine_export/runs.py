@@ -1,0 +1,92 @@
+"""What a training run leaves behind, and where: the input of evaluation and export."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vitrine_export.datasets.index import DatasetIndex
+from vitrine_export.errors import RunError
+from vitrine_export.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder RUNS/NAME: recipe, index of the pictures, the trained Keras model, figures and pictures of them."""
+
+    folder: Path
+
+    @property
+    def network_file(self) -> Path:
+        return self.folder / "model.keras"
+
+    @property
+    def plots(self) -> Path:
+        return self.folder / "plots"
+
+    @property
+    def candidate(self) -> Path:
+        """The export that waits for its blessing."""
+        return self.folder / "candidate"
+
+    def recipe(self) -> Recipe:
+        try:
+            return Recipe.model_validate_json(self._read("recipe.json"))
+        except ValidationError as error:
+            raise RunError(f"{self.folder}: made by another version of vitrine-export: {error}") from None
+
+    def dataset(self) -> DatasetIndex:
+        return DatasetIndex.from_json(self._read("dataset.json"))
+
+    def metrics(self) -> dict[str, Any]:
+        return json.loads(self._read("metrics.json"))  # type: ignore[no-any-return]
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RunError(f"{self.folder}: no trained run there; run `make train` (vitrine-export train) first") from None
+
+    def require_network(self) -> Path:
+        self._read("recipe.json")
+        if not self.network_file.is_file():
+            raise RunError(f"{self.network_file}: missing; run `make train` (vitrine-export train) first")
+        return self.network_file
+
+
+@contextlib.contextmanager
+def fresh_run(folder: Path) -> Iterator[Run]:
+    """A new run, built beside `folder` and put in its place at the end; an error or Ctrl-C leaves the old one.
+
+    Raises RunError where the folder cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise RunError(f"cannot write the run to {folder}: {error.strerror or error}") from None
+    try:
+        staging.chmod(0o755)
+        yield Run(staging)
+        if folder.exists():
+            shutil.rmtree(folder)
+        staging.rename(folder)
+    except OSError as error:
+        raise RunError(f"cannot write the run to {folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` so that a reader sees the old file or the new one, never half of it."""
+    staging = path.with_name(f".{path.name}.new")
+    staging.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    staging.replace(path)

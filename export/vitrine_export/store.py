@@ -1,0 +1,119 @@
+"""The model store on a local disk: MODELS/NAME/VERSION/, where a version appears whole or not at all.
+
+A version is copied into a staging folder beside the others and renamed to its number. Servers take only folders
+whose name is a number, so they never see it half-written; rename fails where the number is taken, so two publishers
+get two numbers. A publisher holds a lock on its staging folder; the kernel drops it with the process, so the next
+publisher can tell a killed one's leftovers from a living one's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrine_export import manifest
+from vitrine_export.errors import StoreError
+
+_STAGING = ".staging-"
+
+
+def versions(models: Path, name: str) -> list[int]:
+    """The version numbers of model `name`, increasing."""
+    folder = models / name
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isascii() and entry.name.isdigit())
+
+
+def publish(candidate: Path, models: Path) -> Path:
+    """Copy a blessed export into the store as its model's next version; returns the version's folder.
+
+    Raises RunError where there is no export, StoreError where it is not blessed or damaged, or the store cannot be
+    written (permission, disk full); the store is then as it was.
+    """
+    described = manifest.read(candidate)
+    if not described.get("blessing"):
+        raise StoreError(f"{candidate}: not blessed; run vitrine-export bless first")
+    if "://" in str(models):
+        raise StoreError(f"{models}: only local folders can be published to; give MODELS a path")
+    folder = models / described["model"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        with _staging(folder) as staging:
+            shutil.copytree(candidate, staging, dirs_exist_ok=True)
+            damaged = manifest.verify(staging, described)
+            if damaged:
+                raise StoreError(f"{candidate}: differs from its manifest: {'; '.join(damaged[:5])}; export again")
+            _flush(staging)
+            version = _take_number(staging, models, described["model"])
+        _flush_folder(folder)
+    except shutil.Error as error:
+        raise StoreError(f"cannot publish to {folder}: {error.args[0][0][2]}") from None
+    except OSError as error:
+        raise StoreError(f"cannot publish to {folder}: {error.strerror or error}; nothing was changed") from None
+    return version
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A locked folder of our own, removed at the end unless it was renamed to a version."""
+    while True:
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+        descriptor = os.open(staging, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Between mkdtemp and flock another publisher may have taken the folder for a leftover.
+        if staging.exists():
+            break
+        os.close(descriptor)
+    try:
+        staging.chmod(0o755)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for entry in folder.glob(f"{_STAGING}*"):
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(entry, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry, ignore_errors=True)
+            except BlockingIOError:
+                pass  # Its publisher lives.
+            finally:
+                os.close(descriptor)
+
+
+def _take_number(staging: Path, models: Path, name: str) -> Path:
+    while True:
+        target = models / name / str(max(versions(models, name), default=0) + 1)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        else:
+            return target
+
+
+def _flush(folder: Path) -> None:
+    """Have everything on the disk before it gets its name, so that a power cut leaves no empty version."""
+    for path in [*folder.rglob("*"), folder]:
+        _flush_folder(path)
+
+
+def _flush_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
