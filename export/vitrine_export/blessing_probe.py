@@ -20,11 +20,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from vitrine_serving.embedded import warmup as warmup_replay
-from vitrine_serving.embedded.saved_model import LoadedModel, load_saved_model
 
 from vitrine_export import golden, manifest
 from vitrine_export.signatures import CLASSIFY_METHOD, EXAMPLE_KEY, SIGNATURES
+from vitrine_serving.embedded import warmup as warmup_replay
+from vitrine_serving.embedded.saved_model import SavedModel, load_saved_model
 
 _TIMED_REQUESTS = 20
 
@@ -39,10 +39,10 @@ def probe(version: Path) -> dict[str, Any]:
     labels = (version / "assets" / "labels.txt").read_text(encoding="utf-8").splitlines()
     if labels != described["labels"]:
         raise ProbeFailure("assets/labels.txt differs from the manifest's labels")
-    model = load_saved_model(version)
+    model = load_saved_model(str(version))
     try:
         _require_signatures(model.signatures)
-        replayed = warmup_replay.replay(model, version)
+        replayed = warmup_replay.replay(model, str(version))
         if replayed != described["warmup_records"]:
             raise ProbeFailure(f"{replayed} warm-up records were read, {described['warmup_records']} were written")
         pictures = [(version / entry["file"]).read_bytes() for entry in described["golden"]]
@@ -66,9 +66,7 @@ def _require_signatures(signatures: Mapping[str, Any]) -> None:
         raise ProbeFailure(f"the signature classify has the method name {method!r}, not {CLASSIFY_METHOD!r}")
 
 
-def _check_golden(
-    model: LoadedModel, labels: list[str], entries: list[golden.Golden], pictures: list[bytes]
-) -> float:
+def _check_golden(model: SavedModel, labels: list[str], entries: list[golden.Golden], pictures: list[bytes]) -> float:
     """The largest difference between the answers and the trained network's; every signature must agree."""
     expected = np.array([entry["probabilities"] for entry in entries], np.float32)
     batch = np.array(pictures, object)
@@ -101,11 +99,13 @@ def _inputs(signature: str, pictures: list[bytes]) -> dict[str, np.ndarray[Any, 
             examples.append(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
         return {"inputs": np.array(examples, object)}
     if signature == "pixels":
-        return {"images": np.stack([tf.io.decode_image(p, channels=3, expand_animations=False).numpy() for p in pictures])}
+        return {
+            "images": np.stack([tf.io.decode_image(p, channels=3, expand_animations=False).numpy() for p in pictures])
+        }
     return {"image_bytes": np.array(pictures, object)}
 
 
-def _median_ms(model: LoadedModel, signature: str, picture: bytes) -> float:
+def _median_ms(model: SavedModel, signature: str, picture: bytes) -> float:
     inputs, times = _inputs(signature, [picture]), []
     for _ in range(_TIMED_REQUESTS):
         start = time.perf_counter()

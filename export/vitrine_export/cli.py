@@ -14,7 +14,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from vitrine_client.tables import format_table
-
 from vitrine_export.errors import ExportError
 from vitrine_export.recipe import Recipe, load_recipe
 from vitrine_export.runs import Run
@@ -51,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--recipe", type=Path, default=Path("recipes/digits.yaml"), help="what to train (default: %(default)s)"
+        "--recipe",
+        type=Path,
+        default=Path("recipes/digits.yaml"),
+        help="what to train (default: %(default)s)",
     )
     common.add_argument("--data", type=Path, help="folder of class folders, instead of the recipe's dataset.path")
     common.add_argument("--name", help="the model's name, instead of the recipe's")
@@ -123,7 +125,7 @@ def _bless(arguments: argparse.Namespace) -> None:
         _print(arguments, outcome, "")
     else:
         rows = [(name, f"{value:.2f}") for name, value in outcome["latency_ms"].items()]
-        print(f"blessed: {outcome['golden']} golden pictures within {outcome['max_difference']:.1e} of training")  # noqa: T201
+        print(f"blessed: {outcome['golden']} golden pictures within {outcome['max_difference']:.1e} of training")
         print(format_table(("signature", "median ms for one picture"), rows))  # noqa: T201
 
 
@@ -140,4 +142,8 @@ def _print_metrics(arguments: argparse.Namespace, metrics: dict[str, Any], run: 
 
 
 def _print(arguments: argparse.Namespace, outcome: dict[str, Any], key: str) -> None:
-    print(json.dumps(outcome, ensure_ascii=False) if arguments.json else outcome[key])  # noqa: T201
+    _out(json.dumps(outcome, ensure_ascii=False) if arguments.json else outcome[key])
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -49,12 +49,13 @@ def _other_format(image_bytes: tf.Tensor, header: tf.Tensor) -> tuple[tf.Tensor,
     known = [is_gif, _starts_with(header, b"\x89PNG"), _starts_with(header, b"BM"), _is_webp(header)]
     check = tf.debugging.Assert(
         tf.reduce_any(known),
-        ["the bytes are no picture that can be decoded (JPEG, PNG, GIF, BMP, WebP); they begin with", header[:4]],
+        [
+            "the bytes are no picture that can be decoded (JPEG, PNG, GIF, BMP, WebP); they begin with",
+            header[:4],
+        ],
     )
     with tf.control_dependencies([check]):
-        return tf.cond(
-            is_gif, lambda: first_frame(image_bytes), lambda: (image_bytes, _pixels_claimed(header))
-        )
+        return tf.cond(is_gif, lambda: first_frame(image_bytes), lambda: (image_bytes, _pixels_claimed(header)))
 
 
 def _header(image_bytes: tf.Tensor) -> tf.Tensor:

@@ -1,11 +1,11 @@
 """Errors that are the user's to mend: each is one readable message and ends a command with exit code 1.
 
-    ExportError
-    ├── RecipeError      the recipe file is not valid
-    ├── DatasetError     the pictures cannot be trained on
-    ├── RunError         there is no trained run where one is needed
-    ├── BlessingError    an export did not answer as it must
-    └── StoreError       the model store cannot be written
+ExportError
+├── RecipeError      the recipe file is not valid
+├── DatasetError     the pictures cannot be trained on
+├── RunError         there is no trained run where one is needed
+├── BlessingError    an export did not answer as it must
+└── StoreError       the model store cannot be written
 """
 
 

@@ -34,9 +34,7 @@ def evaluate(
     classes = np.arange(len(index.labels))
     loss = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth].astype(np.float64), 1e-12)).mean()
     matrix = confusion_matrix(truth, predicted, labels=classes)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=classes, zero_division=0
-    )
+    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
     plots.confusion(matrix, index.labels, plots_folder / "confusion_matrix.png")
     plots.prediction_grid(
         [index.file(picture) for picture in pictures],

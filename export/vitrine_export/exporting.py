@@ -48,7 +48,9 @@ def _write(run: Run, network_file: Path, version: Path) -> None:
     chosen = golden.choose(index, recipe.export.golden_pictures)
     gone = [picture.path for picture in chosen if not index.file(picture).is_file()]
     if gone:
-        raise RunError(f"{index.root}: pictures that the run was trained on are gone: {', '.join(gone[:3])}; train again")
+        raise RunError(
+            f"{index.root}: pictures that the run was trained on are gone: {', '.join(gone[:3])}; train again"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         labels_file = Path(scratch) / "labels.txt"
         labels_file.write_text("".join(f"{label}\n" for label in index.labels), encoding="utf-8")
@@ -71,7 +73,10 @@ def _signatures(module: ServingModule) -> dict[str, Any]:
     for name in SIGNATURES:
         concrete = getattr(module, name).get_concrete_function()
         inputs = {spec.name: spec for spec in concrete.structured_input_signature[0]}
-        signatures[name] = {"inputs": _specs(inputs.items()), "outputs": _specs(concrete.structured_outputs.items())}
+        signatures[name] = {
+            "inputs": _specs(inputs.items()),
+            "outputs": _specs(concrete.structured_outputs.items()),
+        }
     return signatures
 
 

@@ -41,9 +41,7 @@ def first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         step = tf.where(is_image, 11 + color_table_bytes(data[at + 9]), step)
         following = tf.where(tf.equal(state, _BLOCK), _DONE, state)
         following = tf.where(is_image, _IMAGE_DATA, tf.where(is_extension, _EXTENSION_DATA, following))
-        following = tf.where(
-            is_chain_end, tf.where(tf.equal(state, _EXTENSION_DATA), _BLOCK, _DONE), following
-        )
+        following = tf.where(is_chain_end, tf.where(tf.equal(state, _EXTENSION_DATA), _BLOCK, _DONE), following)
         return at + step, following, tf.where(is_image, at, frame)
 
     start = 13 + color_table_bytes(data[10])

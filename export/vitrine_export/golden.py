@@ -35,7 +35,10 @@ def choose(index: DatasetIndex, count: int) -> list[Picture]:
 
 
 def write(
-    version: Path, index: DatasetIndex, pictures: list[Picture], probabilities: np.ndarray[Any, np.dtype[np.float32]]
+    version: Path,
+    index: DatasetIndex,
+    pictures: list[Picture],
+    probabilities: np.ndarray[Any, np.dtype[np.float32]],
 ) -> list[Golden]:
     """Copy `pictures` into the version's folder; `probabilities` is float32 [len(pictures), classes]."""
     folder = version / FOLDER

@@ -65,7 +65,7 @@ def describe(
 def read(version: Path) -> dict[str, Any]:
     """The manifest of the version in folder `version`; RunError where there is none that can be read."""
     try:
-        return json.loads((version / FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads((version / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{version}: no export there (it has no {FILE}); run `make export`") from None
     except (OSError, ValueError) as error:

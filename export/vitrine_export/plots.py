@@ -16,9 +16,7 @@ _GOOD, _BAD = "#1a7f37", "#c62828"
 def curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Loss and accuracy over the epochs, training and validation."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, (key, title) in zip(
-        figure.subplots(1, 2), (("loss", "loss"), ("accuracy", "accuracy")), strict=True
-    ):
+    for axes, (key, title) in zip(figure.subplots(1, 2), (("loss", "loss"), ("accuracy", "accuracy")), strict=True):
         epochs = range(1, len(history[key]) + 1)
         axes.plot(epochs, history[key], label="training")
         axes.plot(epochs, history[f"val_{key}"], label="validation")
@@ -43,7 +41,13 @@ def confusion(matrix: np.ndarray[Any, Any], labels: Sequence[str], path: Path) -
             if count:
                 dark = shares[row, column] > 0.5
                 axes.text(
-                    column, row, str(count), ha="center", va="center", color="white" if dark else "black", fontsize=8
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    color="white" if dark else "black",
+                    fontsize=8,
                 )
     figure.savefig(path, dpi=110)
 

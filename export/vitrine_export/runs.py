@@ -47,13 +47,15 @@ class Run:
         return DatasetIndex.from_json(self._read("dataset.json"))
 
     def metrics(self) -> dict[str, Any]:
-        return json.loads(self._read("metrics.json"))  # type: ignore[no-any-return]
+        return json.loads(self._read("metrics.json"))
 
     def _read(self, name: str) -> str:
         try:
             return (self.folder / name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise RunError(f"{self.folder}: no trained run there; run `make train` (vitrine-export train) first") from None
+            raise RunError(
+                f"{self.folder}: no trained run there; run `make train` (vitrine-export train) first"
+            ) from None
 
     def require_network(self) -> Path:
         self._read("recipe.json")

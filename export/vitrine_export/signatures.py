@@ -27,7 +27,7 @@ _PARALLEL_DECODES = 16
 _Tensors = dict[str, tf.Tensor]
 
 
-class ServingModule(tf.Module):  # type: ignore[misc]
+class ServingModule(tf.Module):
     """A network (logits float32 [N, C] of images float32 [N, H, W, channels]) with everything a server needs."""
 
     def __init__(

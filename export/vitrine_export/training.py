@@ -61,9 +61,7 @@ def fit(
     settings = recipe.training
     keras.utils.set_random_seed(settings.seed)
     train_pictures, validation_pictures = index.split("train"), index.split("validation")
-    batches = image_batches(
-        index, train_pictures, preprocessing, settings.batch_size, shuffle_seed=settings.seed
-    )
+    batches = image_batches(index, train_pictures, preprocessing, settings.batch_size, shuffle_seed=settings.seed)
     validation = image_batches(index, validation_pictures, preprocessing, settings.batch_size)
     network = models.build(recipe, preprocessing.output_shape, len(index.labels))
     steps = settings.epochs * max(1, -(-len(train_pictures) // settings.batch_size))
@@ -77,12 +75,17 @@ def fit(
     bar = _Progress(settings.epochs)
     outcome = network.fit(
         # The batches are shuffled already.
-        batches, validation_data=validation, epochs=settings.epochs, shuffle=False, verbose=0, callbacks=[bar]
+        batches,
+        validation_data=validation,
+        epochs=settings.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[bar],
     )
     return network, {name: [float(value) for value in values] for name, values in outcome.history.items()}
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+class _Progress(keras.callbacks.Callback):
     def __init__(self, epochs: int) -> None:
         super().__init__()
         self._epochs = epochs

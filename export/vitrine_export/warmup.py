@@ -48,9 +48,7 @@ def _record(
         for picture in pictures:
             example = classify.input.example_list.examples.add()
             example.features.feature[EXAMPLE_KEY].bytes_list.value.append(picture)
-        return prediction_log_pb2.PredictionLog(
-            classify_log=prediction_log_pb2.ClassifyLog(request=classify)
-        )
+        return prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=classify))
     predict = predict_pb2.PredictRequest()
     predict.model_spec.name, predict.model_spec.signature_name = model, signature
     if signature == "pixels":

@@ -35,9 +35,7 @@ def check_files(
     paths: Iterable[Path], preprocess: Callable[[tf.Tensor], tf.Tensor], workers: int | None = None
 ) -> Iterator[Checked]:
     """Read, hash and preprocess each of `paths` in parallel; results come in the order of `paths`."""
-    preprocess_in_graph = tf.function(
-        preprocess, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
-    )
+    preprocess_in_graph = tf.function(preprocess, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         yield from pool.map(lambda path: _check(path, preprocess_in_graph), paths)
 

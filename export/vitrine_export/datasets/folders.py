@@ -75,9 +75,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _require_pictures(
-    root: Path, classes: dict[str, Path], pictures: list[Picture], skipped: list[Skipped]
-) -> None:
+def _require_pictures(root: Path, classes: dict[str, Path], pictures: list[Picture], skipped: list[Skipped]) -> None:
     per_class = Counter(picture.label for picture in pictures)
     empty = [label for label in classes if not per_class[label]]
     if empty:

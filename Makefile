@@ -1,0 +1,93 @@
+# The front door. `make help` lists what there is; every target installs what it needs into .venv.
+
+RECIPE    ?= recipes/digits.yaml
+DATA      ?=
+MODELS    ?= models
+MODEL     ?= $(basename $(notdir $(RECIPE)))
+ENGINE    ?= auto
+GRPC_PORT ?= 8500
+REST_PORT ?= 8501
+IMAGE     ?=
+PYTHON    ?= python3
+
+VENV := .venv
+BIN  := $(VENV)/bin
+RUN  := $(VENV)/.installed
+DEV  := $(VENV)/.installed-dev
+
+EXPORT = $(BIN)/vitrine-export
+TRAINED = --recipe '$(RECIPE)' --name '$(MODEL)'
+SERVER = --models '$(MODELS)' --model '$(MODEL)' --engine '$(ENGINE)' --grpc-port '$(GRPC_PORT)' --rest-port '$(REST_PORT)'
+ASK    = --model '$(MODEL)' --grpc 'localhost:$(GRPC_PORT)'
+
+.DEFAULT_GOAL := help
+# A recipe's steps build on each other, whatever -j says.
+.NOTPARALLEL:
+.PHONY: help demo train export serve predict status test lint format lock protos clean install
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo '  variables: RECIPE=$(RECIPE) DATA=$(DATA) MODELS=$(MODELS) MODEL=$(MODEL) ENGINE=$(ENGINE)'
+	@echo '             GRPC_PORT=$(GRPC_PORT) REST_PORT=$(REST_PORT) IMAGE=$(IMAGE) PYTHON=$(PYTHON)'
+
+demo: train export ## train, export, serve and ask, from nothing to a first classification
+	@$(BIN)/python -m vitrine_serving.demo $(SERVER)
+
+train: $(RUN) ## train RECIPE on its pictures, or on DATA
+	@$(EXPORT) train $(TRAINED) $(if $(DATA),--data '$(DATA)')
+
+export: $(RUN) runs/$(MODEL)/model.keras ## export, bless and publish what was trained, as MODEL's next version
+	@$(EXPORT) export $(TRAINED)
+	@$(EXPORT) bless $(TRAINED)
+	@$(EXPORT) publish $(TRAINED) --models '$(MODELS)'
+
+# `make export` alone trains first where nothing has been trained yet.
+runs/$(MODEL)/model.keras:
+	@$(MAKE) --no-print-directory train
+
+serve: $(RUN) ## serve MODEL in the foreground, by gRPC and REST
+	@$(BIN)/vitrine-serving up $(SERVER)
+
+predict: $(RUN) ## classify IMAGE=some.png on the running server
+	@test -n '$(IMAGE)' || { echo 'make predict: IMAGE is missing; try make predict IMAGE=some.png' >&2; exit 2; }
+	@$(BIN)/vitrine-client predict $(ASK) '$(IMAGE)'
+
+status: $(RUN) ## show the versions of MODEL on the running server
+	@$(BIN)/vitrine-client status $(ASK)
+
+test: $(DEV) ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(DEV) ## let ruff put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/run.in -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
+
+install: $(RUN) ## install into .venv, nothing else
+
+clean: ## remove .venv, runs and caches; models and pictures stay
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find clients serving export tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(not ok and "Vitrine needs Python 3.10 to 3.13, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN): requirements/run.txt clients/pyproject.toml serving/pyproject.toml export/pyproject.toml | $(VENV)/bin/python
+	@echo 'installing into $(VENV), once' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients -e serving -e export
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUN)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

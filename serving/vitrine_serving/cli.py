@@ -1,0 +1,94 @@
+"""The command vitrine-serving."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from vitrine_serving.arguments import server_arguments, server_options
+from vitrine_serving.engines import ServerOptions, choose
+from vitrine_serving.errors import CommandError
+from vitrine_serving.server_process import running_server
+
+_EXAMPLES = """\
+examples:
+  vitrine-serving up                                  serve models/digits on ports 8500 (gRPC) and 8501 (REST)
+  vitrine-serving up --model flowers --engine docker
+  vitrine-serving up --models /srv/models --grpc-port 9000 --rest-port 9001
+
+exit codes: 0 done, 1 failed, 2 wrong usage
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="vitrine-serving",
+        description="Serve the newest version of a model, and each newer one that is published.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser(
+        "up",
+        parents=[server_arguments()],
+        help="start a server and stay in the foreground until Ctrl-C",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    up.set_defaults(run=_up)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except CommandError as error:
+        sys.exit(f"vitrine-serving {arguments.command}: {error}")
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    engine = choose(arguments.engine)
+    options = server_options(arguments)
+    _say(f"engine: {engine.name} ({engine.why})")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with running_server(engine, options) as server:
+            _say(_welcome(options))
+            code = server.wait()
+        raise CommandError(f"the server ended by itself with exit code {code}")
+    except KeyboardInterrupt:
+        _say("stopped")
+
+
+def _welcome(options: ServerOptions) -> str:
+    url = f"http://localhost:{options.rest_port}/v1/models/{options.model}"
+    return "\n".join(
+        [
+            f"gRPC: localhost:{options.grpc_port}",
+            f"REST: {url}",
+            "Try it, in another terminal:",
+            f"  {_curl(url, options.base_path)}",
+            "Ctrl-C stops the server.",
+        ]
+    )
+
+
+def _curl(url: str, base_path: Path) -> str:
+    """A command to paste; it asks with a golden picture where the newest version has one."""
+    newest = max((entry for entry in base_path.iterdir() if entry.name.isdigit()), key=lambda path: int(path.name))
+    picture = next(iter(sorted(newest.glob("assets.extra/golden/*"))), Path("PICTURE.jpg"))
+    encoded = f"$(base64 < '{picture}' | tr -d '\\n')"
+    return f"""curl -s {url}:predict -d '{{"instances": [{{"b64": "'"{encoded}"'"}}]}}'"""
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A model server as a child process: started, waited for, stopped, whatever the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrine_client import DeadlineExceeded, RestClient, VitrineError
+from vitrine_serving.engines import Engine, ServerOptions
+from vitrine_serving.errors import CommandError
+
+STOP_SECONDS = 40
+START_SECONDS = 300
+
+
+def has_version(base_path: Path) -> bool:
+    """Whether a model's folder holds at least one version."""
+    return base_path.is_dir() and any(entry.name.isdigit() and entry.is_dir() for entry in base_path.iterdir())
+
+
+@contextlib.contextmanager
+def running_server(engine: Engine, options: ServerOptions) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers for a version of the model; stopped at the end.
+
+    Raises CommandError where there is nothing to serve, a port is taken, or the server ends before it answers.
+    """
+    if not has_version(options.base_path):
+        raise CommandError(f"nothing to serve: {options.base_path} holds no version; `make train export` publishes one")
+    for port in (options.grpc_port, options.rest_port):
+        _require_free(port)
+    # Its own session: Ctrl-C reaches us alone, and we end the server in order.
+    process = subprocess.Popen(engine.command(options), start_new_session=True)
+    try:
+        _wait_until_available(process, options)
+        yield process
+    finally:
+        _stop(process, engine, options)
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise CommandError(
+                f"port {port} cannot be used: {error.strerror}; stop what listens there or choose another port "
+                "(GRPC_PORT=, REST_PORT=)"
+            ) from None
+
+
+def _wait_until_available(process: subprocess.Popen[bytes], options: ServerOptions) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with RestClient(f"localhost:{options.rest_port}", model=options.model) as client:
+        while True:
+            if process.poll() is not None:
+                raise CommandError(f"the server ended with exit code {process.returncode} before it answered")
+            try:
+                client.wait_until_available(timeout=1)
+            except DeadlineExceeded as error:
+                if time.monotonic() > deadline:
+                    raise CommandError(f"no version is available after {START_SECONDS} seconds: {error}") from None
+            except VitrineError as error:
+                raise CommandError(f"the server does not serve {options.model}: {error}") from None
+            else:
+                return
+
+
+def _stop(process: subprocess.Popen[bytes], engine: Engine, options: ServerOptions) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(engine.stop_signal)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        if engine.remove is not None:
+            subprocess.run(engine.remove(options), stdout=subprocess.DEVNULL, check=False)
+        process.kill()
+        process.wait()
