@@ -1,0 +1,48 @@
+"""A loaded version of a model that counts who is using it."""
+
+from __future__ import annotations
+
+import threading
+
+from vitrine_serving.embedded.saved_model import SavedModel
+
+
+class Servable:
+    """One loaded version. Requests hold it with `acquire` and `release`, so it closes after the last."""
+
+    def __init__(self, name: str, version: int, model: SavedModel) -> None:
+        self.name = name
+        self.version = version
+        self.model = model
+        self._lock = threading.Lock()
+        self._users = 0
+        self._retired = False
+        self._idle = threading.Event()
+
+    def acquire(self) -> bool:
+        """Hold the model open; False when it is on its way out already."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._retired and not self._users:
+                self._idle.set()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Refuse new users, wait up to `timeout` seconds for the present ones, then free the model.
+
+        False when users were left and the model was kept.
+        """
+        with self._lock:
+            self._retired = True
+            if not self._users:
+                self._idle.set()
+        if not self._idle.wait(timeout):
+            return False
+        self.model.close()
+        return True
