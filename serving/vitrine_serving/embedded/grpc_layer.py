@@ -24,11 +24,11 @@ _MAX_MESSAGE = 1024
 _STATUS = {code: next(s for s in grpc.StatusCode if s.value[0] == code) for code in Code}
 
 
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class _Service:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def Predict(
+    def predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         try:
