@@ -31,13 +31,14 @@ def bless(candidate: Path) -> dict[str, Any]:
         raise _reject(candidate, f"files differ from the manifest: {'; '.join(changed[:5])}")
     command = [sys.executable, "-m", "vitrine_export.blessing_probe", str(candidate.resolve())]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise _reject(candidate, f"no answer within {TIMEOUT_SECONDS} seconds") from None
     try:
         outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        raise _reject(candidate, f"the loading process ended with exit code {done.returncode}") from None
+        said = done.stderr.decode(errors="replace").strip()[-2000:]
+        raise _reject(candidate, f"the loading process ended with exit code {done.returncode}:\n{said}") from None
     if "failure" in outcome:
         raise _reject(candidate, outcome["failure"])
     outcome["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -74,8 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     command("export", _export, "write the trained network as a candidate version")
     command("bless", _bless, "check the candidate in a fresh process, as a server would load it")
     publish = command("publish", _publish, "put the blessed candidate into the model store as its next version")
-    publish.add_argument("--models", type=Path, default=Path("models"), help="the model store (default: %(default)s)")
+    publish.add_argument("--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)")
     return parser
+
+
+def _local_folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: only local folders can be published to")
+    return Path(text)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from tqdm import tqdm
 
@@ -67,5 +68,4 @@ def probabilities_of(
     """Softmax of the network's logits for each of `pictures`, float32 [len(pictures), classes]."""
     batches = image_batches(index, pictures, preprocessing, _BATCH)
     bar = tqdm(batches, "evaluating", -(-len(pictures) // _BATCH), unit="batch")
-    logits = np.concatenate([np.asarray(network(images, training=False)) for images, _ in bar])
-    return np.asarray(keras.ops.softmax(logits), np.float32)
+    return np.concatenate([tf.nn.softmax(network(images, training=False)).numpy() for images, _ in bar])

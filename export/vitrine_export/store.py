@@ -40,8 +40,6 @@ def publish(candidate: Path, models: Path) -> Path:
     described = manifest.read(candidate)
     if not described.get("blessing"):
         raise StoreError(f"{candidate}: not blessed; run vitrine-export bless first")
-    if "://" in str(models):
-        raise StoreError(f"{models}: only local folders can be published to; give MODELS a path")
     folder = models / described["model"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,20 +62,26 @@ def publish(candidate: Path, models: Path) -> Path:
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """A locked folder of our own, removed at the end unless it was renamed to a version."""
-    while True:
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
-        descriptor = os.open(staging, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Between mkdtemp and flock another publisher may have taken the folder for a leftover.
-        if staging.exists():
-            break
-        os.close(descriptor)
+    staging, descriptor = _locked_folder(folder)
     try:
         staging.chmod(0o755)
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(descriptor)
+
+
+def _locked_folder(folder: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+        # Until it is locked, another publisher may take it for a leftover and remove it: then once more.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(staging, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if staging.exists():
+                return staging, descriptor
+            os.close(descriptor)
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -1,0 +1,156 @@
+"""Pictures are found, checked and split before training; what cannot be used is named with the reason."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vitrine_export.datasets.folders import index_folders
+from vitrine_export.datasets.index import DatasetIndex
+from vitrine_export.errors import DatasetError
+from vitrine_export.preprocessing import Preprocessing
+from vitrine_export.recipe import Split
+
+PREPROCESS = Preprocessing("decode|resize(8)|value_range(-1,1)").from_bytes
+THIRDS = Split(train=0.4, validation=0.3, test=0.3)
+
+
+def index(root: Path, split: Split = THIRDS) -> DatasetIndex:
+    return index_folders(root, split, PREPROCESS)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, encode: Callable[..., bytes]) -> Path:
+    """Forty pictures each of cats and dogs."""
+    root = tmp_path / "pets"
+    for offset, label in ((0, "cat"), (100, "dog")):
+        (root / label).mkdir(parents=True)
+        for number in range(40):
+            (root / label / f"{number}.png").write_bytes(encode(seed=offset + number, size=(8, 8)))
+    return root
+
+
+def splits(found: DatasetIndex) -> dict[str, str]:
+    return {picture.path: picture.split for picture in found.pictures}
+
+
+def test_labels_are_the_folders_and_every_picture_is_in_one_split(pictures: Path) -> None:
+    found = index(pictures)
+    assert found.labels == ("cat", "dog")
+    assert sum(found.counts().values()) == 80
+    assert min(found.counts().values()) > 10
+    assert all(picture.path.startswith(f"{picture.label}/") for picture in found.pictures)
+
+
+def test_the_split_follows_the_content_not_the_name_or_the_company(pictures: Path, encode) -> None:
+    before = splits(index(pictures))
+    (pictures / "cat" / "0.png").rename(pictures / "cat" / "renamed.png")
+    for number in range(10):
+        (pictures / "dog" / f"new{number}.png").write_bytes(encode(seed=1000 + number, size=(8, 8)))
+    after = splits(index(pictures))
+    assert after["cat/renamed.png"] == before.pop("cat/0.png")
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_copy_of_a_picture_is_in_the_same_split(pictures: Path) -> None:
+    shutil.copy(pictures / "cat" / "3.png", pictures / "cat" / "copy.png")
+    found = splits(index(pictures))
+    assert found["cat/copy.png"] == found["cat/3.png"]
+
+
+def test_the_digest_names_the_content_wherever_it_lies(pictures: Path, tmp_path: Path) -> None:
+    before = index(pictures).digest()
+    moved = pictures.rename(tmp_path / "elsewhere")
+    assert index(moved).digest() == before
+    (moved / "cat" / "1.png").unlink()
+    assert index(moved).digest() != before
+
+
+def test_the_index_survives_being_written_down(pictures: Path) -> None:
+    (pictures / "cat" / "bad.png").write_bytes(b"")
+    found = index(pictures)
+    assert DatasetIndex.from_json(found.to_json()) == found
+
+
+def test_unusable_files_are_listed_with_their_reason_and_left_out(pictures: Path, encode) -> None:
+    cats = pictures / "cat"
+    (cats / "empty.jpg").write_bytes(b"")
+    (cats / "text.jpg").write_text("this is text")
+    (cats / "really_a_gif.jpg").write_bytes(encode("P", "GIF"))
+    (cats / "half.jpg").write_bytes(encode("RGB", "JPEG", size=(64, 64))[:600])
+    (cats / "notes.txt").write_text("cats are nice")
+    (cats / ".hidden.png").write_bytes(b"passed over")
+    found = index(pictures)
+    reasons = {entry.path: entry.reason for entry in found.skipped}
+    assert reasons.keys() == {f"cat/{n}" for n in ("empty.jpg", "text.jpg", "really_a_gif.jpg", "half.jpg", "notes.txt")}
+    assert reasons["cat/empty.jpg"] == "empty file"
+    assert "no picture that can be decoded" in reasons["cat/text.jpg"]
+    assert "misnamed: the content is GIF; rename it to end in .gif" in reasons["cat/really_a_gif.jpg"]
+    assert "Invalid JPEG data" in reasons["cat/half.jpg"]
+    assert "not a picture by its name: .txt" in reasons["cat/notes.txt"]
+    assert all("\n" not in reason and "Traceback" not in reason for reason in reasons.values())
+    assert len(found.pictures) == 80
+
+
+def test_the_broken_files_of_a_real_download_are_all_found(pictures: Path, shared_data: Path) -> None:
+    broken = shared_data / "cats_vs_dogs" / "corrupt_and_odd"
+    shutil.copytree(broken / "PetImages" / "Cat", pictures / "cat", dirs_exist_ok=True)
+    shutil.copytree(broken / "PetImages" / "Dog", pictures / "dog", dirs_exist_ok=True)
+    shutil.copytree(broken / "other", pictures / "cat" / "other")
+    found = index(pictures)
+    names = {Path(entry.path).name for entry in found.skipped}
+    taken = {Path(picture.path).name for picture in found.pictures}
+    assert {"666.jpg", "11702.jpg", "Abyssinian_34.jpg", "Abyssinian_5.jpg"} <= names
+    assert {"pillow_truncated_jpeg.jpg", "its_5482a546_cmyk_pil_ok.jpg", "pillow_broken_data_stream.png"} <= names
+    assert {"pillow_cmyk.jpg", "pillow_gray.jpg"} <= taken
+
+
+def test_pictures_in_folders_below_a_class_belong_to_it(pictures: Path, encode) -> None:
+    (pictures / "cat" / "2024" / "may").mkdir(parents=True)
+    (pictures / "cat" / "2024" / "may" / "x.png").write_bytes(encode(seed=7777))
+    assert "cat/2024/may/x.png" in splits(index(pictures))
+
+
+def test_a_class_folder_with_no_pictures(pictures: Path) -> None:
+    (pictures / "emu").mkdir()
+    with pytest.raises(DatasetError, match="class folders with no pictures: 'emu'; add pictures or remove"):
+        index(pictures)
+    (pictures / "emu" / "1.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"'emu' \(1 files cannot be used, the first: empty file\)"):
+        index(pictures)
+
+
+def test_one_class_only(pictures: Path) -> None:
+    shutil.rmtree(pictures / "dog")
+    with pytest.raises(DatasetError, match="at least two class folders, found only 'cat'"):
+        index(pictures)
+    shutil.rmtree(pictures / "cat")
+    with pytest.raises(DatasetError, match="found none"):
+        index(pictures)
+
+
+def test_folders_whose_names_differ_only_in_case(pictures: Path, encode) -> None:
+    (pictures / "Cat").mkdir()
+    (pictures / "Cat" / "1.png").write_bytes(encode(seed=5000))
+    with pytest.raises(DatasetError, match="differ only in case: 'Cat' and 'cat'; merge or rename"):
+        index(pictures)
+
+
+def test_too_few_pictures_for_three_splits(pictures: Path) -> None:
+    for path in [*pictures.rglob("*.png")]:
+        if path.stem not in ("1", "2"):
+            path.unlink()
+    with pytest.raises(DatasetError, match="too few"):
+        index(pictures)
+
+
+def test_the_digits_are_written_once_and_whole(digits_folder: Path) -> None:
+    from PIL import Image
+
+    assert sorted(path.name for path in digits_folder.iterdir()) == [str(digit) for digit in range(10)]
+    files = list(digits_folder.rglob("*.png"))
+    assert len(files) == 1797
+    with Image.open(digits_folder / "7" / "0007.png") as picture:
+        assert (picture.size, picture.mode) == ((8, 8), "L")

@@ -1,0 +1,93 @@
+"""A run is reproducible, whole or not there, and says what it left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vitrine_export import training
+from vitrine_export.errors import RecipeError, RunError
+from vitrine_export.models import build
+from vitrine_export.recipe import load_recipe
+from vitrine_export.runs import Run, fresh_run
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def quick(data: Path, recipe: str = "digits.yaml", epochs: int = 1):
+    loaded = load_recipe(RECIPES / recipe, data=data)
+    return loaded.model_copy(update={"training": loaded.training.model_copy(update={"epochs": epochs})})
+
+
+def test_a_run_leaves_figures_pictures_and_the_network(digits_run: Run) -> None:
+    metrics = digits_run.metrics()
+    assert metrics["accuracy"] > 0.8
+    assert np.sum(metrics["confusion_matrix"]) == metrics["pictures"] == digits_run.dataset().counts()["test"]
+    assert set(metrics["per_class"]) == {str(digit) for digit in range(10)}
+    assert digits_run.require_network().is_file()
+    assert {path.name for path in digits_run.plots.iterdir()} == {
+        "curves.png",
+        "confusion_matrix.png",
+        "predictions.png",
+    }
+    assert len(json.loads((digits_run.folder / "history.json").read_text())["val_accuracy"]) == 3
+
+
+def test_the_same_seed_gives_the_same_network(digits_folder: Path, tmp_path: Path) -> None:
+    first = training.train(quick(digits_folder), tmp_path / "first").metrics()
+    second = training.train(quick(digits_folder), tmp_path / "second").metrics()
+    assert first == second
+
+
+def test_broken_pictures_are_skipped_named_and_do_not_stop_training(
+    digits_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(digits_folder, pictures)
+    (pictures / "3" / "broken.jpg").write_bytes(b"\xff\xd8 not much of a JPEG")
+    run = training.train(quick(pictures), tmp_path / "run")
+    assert [entry.path for entry in run.dataset().skipped] == ["3/broken.jpg"]
+    said = capsys.readouterr().err
+    assert "skipped 1 files" in said
+    assert "3/broken.jpg: cannot be decoded" in said
+
+
+def test_real_photos_train_with_the_cnn(shared_data: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "flowers"
+    for folder in sorted((shared_data / "flowers").iterdir()):
+        if folder.is_dir():
+            (pictures / folder.name).mkdir(parents=True)
+            for path in sorted(folder.glob("*.jpg"))[:16]:
+                shutil.copy(path, pictures / folder.name)
+    run = training.train(quick(pictures, "cnn.yaml"), tmp_path / "run")
+    assert run.dataset().labels == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+    assert 0 <= run.metrics()["accuracy"] <= 1
+
+
+def test_an_interrupted_run_leaves_the_old_one(tmp_path: Path) -> None:
+    with fresh_run(tmp_path / "digits") as run:
+        (run.folder / "recipe.json").write_text("old")
+    with pytest.raises(KeyboardInterrupt), fresh_run(tmp_path / "digits") as run:
+        (run.folder / "recipe.json").write_text("new")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    assert (tmp_path / "digits" / "recipe.json").read_text() == "old"
+
+
+def test_a_run_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write the run to"), fresh_run(tmp_path / "file" / "digits"):
+        pass
+
+
+def test_a_run_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="run `make train`"):
+        Run(tmp_path / "none").recipe()
+
+
+def test_pictures_too_small_for_the_network(digits_folder: Path) -> None:
+    with pytest.raises(RecipeError, match="pictures of 8x8 are too small for this network"):
+        build(quick(digits_folder), (8, 8, 1), classes=10)
