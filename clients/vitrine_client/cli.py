@@ -134,11 +134,12 @@ def _metadata(client: Client, options: argparse.Namespace) -> int:
         rows = [
             (name, direction, tensor, info.dtype, _shape(info))
             for name, signature in metadata.signatures.items()
+            if not name.startswith("__")  # TensorFlow's own, not to be asked
             for direction, tensors in (("in", signature.inputs), ("out", signature.outputs))
             for tensor, info in tensors.items()
         ]
         _say(f"model {metadata.model}, version {metadata.version}")
-        _write(format_table(("signature", "", "tensor", "dtype", "shape"), rows))
+        _write(format_table(("signature", "in/out", "tensor", "dtype", "shape"), rows))
     return 0
 
 

@@ -1,0 +1,109 @@
+"""Stand-ins that answer with whatever a test gives them: odd errors, broken bytes, slow answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+import grpc
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+class GrpcStandin:
+    """A gRPC server on a real port that calls `answer(path, request bytes, context)` for the reply's bytes."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str, bytes, grpc.ServicerContext], bytes] = lambda path, request, context: b""
+        self._server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
+        self._server.add_generic_rpc_handlers([_Handler(self)])
+        self.target = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+
+    def abort(self, code: grpc.StatusCode, details: str) -> None:
+        """From now on, every call fails like this."""
+        self.answer = lambda path, request, context: context.abort(code, details)
+
+    def __enter__(self) -> GrpcStandin:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(None).wait()
+
+
+class _Handler(grpc.GenericRpcHandler):
+    def __init__(self, standin: GrpcStandin) -> None:
+        self._standin = standin
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._standin.answer(details.method, request, context)
+        )
+
+
+class RestStandin:
+    """An HTTP server on a real port that keeps what it was asked.
+
+    It answers with the body in `bodies` whose key the path ends with, or else with `body`; it sets `reached` and waits
+    for `held` first, and promises a length of `promised` bytes where that is set.
+    """
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body = b"{}"
+        self.bodies: dict[str, bytes] = {}
+        self.promised: int | None = None
+        self.headers: dict[str, str] = {}
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.reached = threading.Event()
+        self.held = threading.Event()
+        self.held.set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.address = f"localhost:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        standin = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                standin.asked.append(
+                    (self.command, self.path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+                )
+                standin.reached.set()
+                standin.held.wait(30)
+                bodies = (body for end, body in standin.bodies.items() if self.path.endswith(end))
+                body = next(bodies, standin.body)
+                self.send_response(standin.status)
+                self.send_header("Content-Length", str(standin.promised or len(body)))
+                for name, value in standin.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+    def __enter__(self) -> RestStandin:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,163 @@
+"""A small SavedModel, a real server with it, and stand-ins for what a healthy server never does."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from client_standins import GrpcStandin, RestStandin
+
+from vitrine_client import Client, GrpcClient, RestClient
+
+MODEL = "shapes"
+LABELS = ("circle", "square", "triangle", "étoile")
+
+
+@pytest.fixture
+def picture(encode: Callable[..., bytes]) -> bytes:
+    return encode()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port where nothing listens; kept bound, so that nobody else takes it."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+@pytest.fixture
+def grpc_standin() -> Iterator[GrpcStandin]:
+    with GrpcStandin() as standin:
+        yield standin
+
+
+@pytest.fixture
+def rest_standin() -> Iterator[RestStandin]:
+    with RestStandin() as standin:
+        yield standin
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server's ports and the folder with the model's versions."""
+
+    grpc: str
+    rest: str
+    versions: Path
+
+    def client(self, transport: str, model: str = MODEL, version: int | None = None, timeout: float = 30.0) -> Client:
+        if transport == "grpc":
+            return GrpcClient(self.grpc, model=model, version=version, timeout=timeout)
+        return RestClient(self.rest, model=model, version=version, timeout=timeout)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The embedded server with versions 1 and 2 of a model with random weights; the highest one is loaded."""
+    folder = tmp_path_factory.mktemp("server")
+    command = Path(sys.executable).with_name("vitrine-model-server")
+    if not command.exists():
+        pytest.skip("needs vitrine-model-server: pip install ./serving")
+    versions = folder / MODEL
+    _save_model(versions / "2")
+    grpc_port, rest_port = _free_ports(2)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                command,
+                f"--port={grpc_port}",
+                f"--rest_api_port={rest_port}",
+                f"--model_name={MODEL}",
+                f"--model_base_path={versions}",
+                "--max_num_load_retries=0",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        running = Server(f"localhost:{grpc_port}", f"http://localhost:{rest_port}", versions)
+        with running.client("grpc") as client:
+            client.wait_until_available(timeout=120)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _save_model(path: Path) -> None:
+    """Random weights on 8 x 8 gray pixels; `dtypes` has one output of every dtype that both transports carry."""
+    import tensorflow as tf
+
+    class Classifier(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(tf.random.stateless_normal((64, len(LABELS)), seed=(1, 2)))
+
+        def probabilities(self, image_bytes: tf.Tensor) -> tf.Tensor:
+            def pixels(encoded: tf.Tensor) -> tf.Tensor:
+                picture = tf.io.decode_image(encoded, channels=1, expand_animations=False)
+                return tf.reshape(tf.image.resize(picture, (8, 8)), (64,)) / 255.0
+
+            features = tf.map_fn(pixels, image_bytes, fn_output_signature=tf.TensorSpec((64,), tf.float32))
+            return tf.nn.softmax(features @ self.weights)
+
+    classifier = Classifier()
+    image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
+
+    @tf.function(input_signature=[image_bytes])
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores, places = tf.math.top_k(classifier.probabilities(image_bytes), 3)
+        return {"labels": tf.gather(tf.constant(LABELS), places), "scores": scores}
+
+    @tf.function(input_signature=[image_bytes])
+    def probabilities(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": classifier.probabilities(image_bytes)}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, 2), tf.float32, "numbers"),
+            tf.TensorSpec((None,), tf.string, "text"),
+        ]
+    )
+    def dtypes(numbers: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        whole = tf.cast(numbers, tf.int32)
+        return {
+            "float32": numbers,
+            "float64": tf.cast(numbers, tf.float64) / 3,
+            "int64": tf.cast(whole, tf.int64) + 2**62,
+            "int32": whole,
+            "uint8": tf.cast(whole % 256, tf.uint8),
+            "bool": numbers > 0,
+            "not_finite": tf.math.log(numbers),
+            "scalar": tf.size(numbers),
+            "text": text,
+            "text_bytes": text,
+        }
+
+    tf.saved_model.save(
+        classifier,
+        str(path),
+        signatures={"serving_default": serving_default, "probabilities": probabilities, "dtypes": dtypes},
+    )

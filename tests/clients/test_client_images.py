@@ -1,0 +1,119 @@
+"""Pictures of many kinds, and what is said about those that are none."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrine_client import InvalidInput
+from vitrine_client.images import encode_images
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_paths_and_bytes_pass_untouched(tmp_path: Path):
+    path = tmp_path / "picture.anything"
+    path.write_bytes(b"anything\x00")
+    assert encode_images([path, str(path), b"other", bytearray(b"more"), memoryview(b"yet more")]) == [
+        b"anything\x00",
+        b"anything\x00",
+        b"other",
+        b"more",
+        b"yet more",
+    ]
+
+
+def test_any_iterable_will_do():
+    assert encode_images(picture for picture in (b"a", b"b")) == [b"a", b"b"]
+    assert encode_images((b"a",)) == [b"a"]
+
+
+def test_arrays_keep_every_pixel():
+    color, gray, channel = encode_images([PIXELS, PIXELS[:, :, 0], PIXELS[:, :, :1]])
+    np.testing.assert_array_equal(decoded(color), PIXELS)
+    np.testing.assert_array_equal(decoded(gray), PIXELS[:, :, 0])
+    np.testing.assert_array_equal(decoded(channel), PIXELS[:, :, 0])
+
+
+def test_arrays_that_are_views_keep_every_pixel():
+    [mirrored] = encode_images([PIXELS[:, ::-1]])
+    np.testing.assert_array_equal(decoded(mirrored), PIXELS[:, ::-1])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_pil_images_keep_every_pixel(mode: str):
+    image = Image.fromarray(PIXELS).convert(mode)
+    [encoded] = encode_images([image])
+    read = Image.open(io.BytesIO(encoded))
+    assert read.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(read.convert("RGBA")), np.asarray(image.convert("RGBA")))
+
+
+@pytest.mark.parametrize(
+    "single", ["rose.jpg", Path("rose.jpg"), b"bytes", PIXELS, PIXELS[None], Image.fromarray(PIXELS)]
+)
+def test_a_single_picture_is_refused_with_the_way_out(single: object):
+    with pytest.raises(InvalidInput, match=r"write \[picture\]"):
+        encode_images(single)
+
+
+@pytest.mark.parametrize("nothing", [[], (), iter(())])
+def test_no_picture_is_refused(nothing: object):
+    with pytest.raises(InvalidInput, match="nothing to classify"):
+        encode_images(nothing)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (PIXELS / 255, "float64.*astype"),
+        (PIXELS.astype(np.int64), "int64"),
+        (PIXELS[None], r"\(1, 5, 7, 3\).*\(H, W, 3\)"),
+        (np.zeros((5, 7, 4), np.uint8), r"\(5, 7, 4\)"),
+        (np.zeros((0, 7), np.uint8), r"\(0, 7\)"),
+        (np.zeros(5, np.uint8), r"\(5,\)"),
+        (b"", "no bytes"),
+        (None, "NoneType is not a picture"),
+        (Image.new("CMYK", (2, 2)), r"mode CMYK.*convert\('RGB'\)"),
+        (Image.new("F", (2, 2)), "mode F"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_position(wrong: object, reason: str):
+    with pytest.raises(InvalidInput, match=rf"^images\[1\]: .*{reason}"):
+        encode_images([b"good", wrong])
+
+
+def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Path):
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    for path, reason in [
+        (tmp_path / "missing.png", "No such file"),
+        (tmp_path, "directory"),
+        (empty, "empty file"),
+        ("a\x00b", "null"),
+    ]:
+        with pytest.raises(InvalidInput, match=rf"images\[1\]: .*{reason}") as info:
+            encode_images([b"good", path])
+        assert repr(str(path)) in str(info.value)
+
+
+def test_a_truncated_pil_image_is_refused(tmp_path: Path):
+    path = tmp_path / "truncated.jpg"
+    buffer = io.BytesIO()
+    Image.fromarray(np.resize(PIXELS, (200, 200, 3))).save(buffer, "JPEG")
+    path.write_bytes(buffer.getvalue()[:3000])
+    with Image.open(path) as image, pytest.raises(InvalidInput, match=r"^images\[0\]: .*cannot be encoded"):
+        encode_images([image])
+
+
+def test_something_that_cannot_be_iterated_is_refused():
+    with pytest.raises(InvalidInput, match="int where a list of pictures belongs"):
+        encode_images(3)

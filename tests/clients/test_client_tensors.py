@@ -1,0 +1,224 @@
+"""Arrays and tensors, checked against TensorFlow's own conversions."""
+
+from __future__ import annotations
+
+import hypothesis.extra.numpy as arrays_of
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow.core.framework import tensor_pb2 as official
+
+from vitrine_client import BadResponse, InvalidInput
+from vitrine_client.tensors import as_array, decode, dtype_name, encode
+from vitrine_client.wire import tensor_pb2
+
+FIELDS = {
+    "float16": "half_val",
+    "float32": "float_val",
+    "float64": "double_val",
+    "int8": "int_val",
+    "int16": "int_val",
+    "int32": "int_val",
+    "int64": "int64_val",
+    "uint8": "int_val",
+    "uint16": "int_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    "bool": "bool_val",
+    "complex64": "scomplex_val",
+    "complex128": "dcomplex_val",
+}
+
+numeric = st.sampled_from(sorted(FIELDS)).flatmap(
+    lambda dtype: arrays_of.arrays(dtype, arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+)
+strings = st.lists(st.binary(max_size=300), max_size=5)
+
+
+def ours(tensor: official.TensorProto) -> tensor_pb2.TensorProto:
+    return tensor_pb2.TensorProto.FromString(tensor.SerializeToString())
+
+
+def theirs(tensor: tensor_pb2.TensorProto) -> official.TensorProto:
+    return official.TensorProto.FromString(tensor.SerializeToString())
+
+
+def typed(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """The tensor with its values in the typed field, as a server sends it by default."""
+    tensor = tensor_pb2.TensorProto(dtype=encode(array).dtype)
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    flat = array.ravel()
+    if array.dtype == np.float16:
+        flat = flat.view(np.uint16)
+    if array.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    getattr(tensor, FIELDS[array.dtype.name]).extend(flat.tolist())
+    return tensor
+
+
+@settings(deadline=None)
+@given(numeric)
+def test_tensorflow_reads_what_we_encode(array: np.ndarray):
+    read = tf.make_ndarray(theirs(encode(as_array(array, "x"))))
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
+@settings(deadline=None)
+@given(numeric)
+def test_content_comes_back(array: np.ndarray):
+    assert_same(decode(ours(tf.make_tensor_proto(array)), "x"), array)
+    assert_same(decode(encode(array), "x"), array)
+
+
+@settings(deadline=None)
+@given(numeric)
+def test_typed_fields_come_back(array: np.ndarray):
+    tensor = typed(array)
+    assert_same(decode(tensor, "x"), array)
+    # TensorFlow's runtime agrees; its Python decoder repeats values differently and is no judge.
+    parsed = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(array.dtype)).numpy()
+    np.testing.assert_array_equal(parsed, array)
+
+
+@pytest.mark.parametrize("dtype", sorted(FIELDS))
+@pytest.mark.parametrize("given_values", [0, 1, 2])
+def test_missing_values_repeat_the_last_one(dtype: str, given_values: int):
+    values = np.array([1, 0, 0, 0, 0, 0][:given_values], dtype)
+    tensor = typed(values)
+    del tensor.tensor_shape.dim[:]
+    for size in (2, 3):
+        tensor.tensor_shape.dim.add(size=size)
+    expected = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(dtype)).numpy()
+    assert_same(decode(tensor, "x"), expected)
+
+
+@settings(deadline=None)
+@given(strings)
+def test_strings_come_back(values: list[bytes]):
+    array = as_array(np.array(values, dtype=object), "x")
+    assert array.tolist() == values
+    assert tf.make_ndarray(theirs(encode(array))).tolist() == values
+    assert decode(ours(tf.make_tensor_proto(values, tf.string, (len(values),))), "x").tolist() == values
+
+
+@settings(deadline=None)
+@given(strings)
+def test_strings_as_content_come_back(values: list[bytes]):
+    tensor = tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING)
+    tensor.tensor_shape.dim.add(size=len(values))
+    tensor.tensor_content = b"".join(map(varint, map(len, values))) + b"".join(values)
+    assert tf.io.parse_tensor(tensor.SerializeToString(), tf.string).numpy().tolist() == values
+    assert decode(tensor, "x").tolist() == values
+
+
+def test_missing_strings_repeat_the_last_one():
+    tensor = tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING, string_val=[b"a", b"b"])
+    tensor.tensor_shape.dim.add(size=4)
+    assert decode(tensor, "x").tolist() == [b"a", b"b", b"b", b"b"]
+    assert tf.io.parse_tensor(tensor.SerializeToString(), tf.string).numpy().tolist() == [b"a", b"b", b"b", b"b"]
+
+
+@pytest.mark.parametrize("form", ["content", "typed"])
+def test_bfloat16_becomes_float32(form: str):
+    values = tf.constant([[1.5, -2.0], [np.inf, 3.140625]], tf.bfloat16)
+    tensor = ours(tf.make_tensor_proto(values.numpy()))
+    if form == "typed":
+        content = np.frombuffer(tensor.tensor_content, np.uint16) if tensor.tensor_content else tensor.half_val
+        tensor.half_val[:] = [int(bits) for bits in content]
+        tensor.tensor_content = b""
+    assert_same(decode(tensor, "x"), tf.cast(values, tf.float32).numpy())
+
+
+def test_decoded_arrays_can_be_written_to():
+    for array in (np.zeros(3, np.float32), np.ones((2, 2), np.int64)):
+        for tensor in (encode(array), typed(array)):
+            decode(tensor, "x")[0] = 7
+
+
+def test_a_scalar_has_a_known_shape():
+    assert decode(ours(tf.make_tensor_proto(3.5)), "x").shape == ()
+    assert not theirs(encode(as_array(3, "x"))).tensor_shape.unknown_rank
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1, 2], "int32"),
+        ([2**40], "int64"),
+        ([[1.5]], "float32"),
+        ([], "float32"),
+        ([True], "bool"),
+        (3, "int32"),
+        (np.array([1.5]), "float64"),
+        ([np.float64(1.5)], "float64"),
+        ([np.array([1.5])], "float64"),
+        (["é", b"\x00\x00"], "object"),
+        (np.array([b"ab", b"c"]), "object"),
+        (np.array([1.5], ">f4"), "float32"),
+    ],
+)
+def test_array_likes_get_the_dtype_of_tensorflow(values: object, dtype: str):
+    assert as_array(values, "x").dtype == dtype
+
+
+def test_trailing_zero_bytes_survive():
+    assert as_array([b"picture\x00\x00"], "x").tolist() == [b"picture\x00\x00"]
+    assert as_array(["é"], "x").tolist() == ["é".encode()]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[[1], [2, 3]], [b"a", 1], [["a"], ["b", "c"]], [None], [{}], np.array(["2020-01-01"], "datetime64[D]"), [2**70]],
+)
+def test_values_that_no_tensor_holds_are_refused_by_name(values: object):
+    with pytest.raises(InvalidInput, match=r"^inputs\['x'\]: .*: (give|convert)"):
+        as_array(values, "inputs['x']")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_FLOAT, float_val=[1, 2]),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_FLOAT, tensor_content=b"12345"),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_UINT8, int_val=[300]),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING, string_val=[b"a", b"b"]),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING, tensor_content=b"\x05a"),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING, tensor_content=b"\xff"),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_RESOURCE),
+        tensor_pb2.TensorProto(),
+        tensor_pb2.TensorProto(dtype=tensor_pb2.DT_FLOAT, tensor_shape=tensor_pb2.TensorShapeProto(unknown_rank=True)),
+        tensor_pb2.TensorProto(
+            dtype=tensor_pb2.DT_FLOAT,
+            tensor_shape=tensor_pb2.TensorShapeProto(dim=[tensor_pb2.TensorShapeProto.Dim(size=-1)]),
+        ),
+        tensor_pb2.TensorProto(
+            dtype=tensor_pb2.DT_FLOAT,
+            float_val=[0],
+            tensor_shape=tensor_pb2.TensorShapeProto(dim=[tensor_pb2.TensorShapeProto.Dim(size=2**40)]),
+        ),
+    ],
+    ids=lambda tensor: str(tensor).replace("\n", " ")[:60],
+)
+def test_contradictory_tensors_are_bad_responses_by_name(tensor: tensor_pb2.TensorProto):
+    with pytest.raises(BadResponse, match=r"^outputs\['x'\]: "):
+        decode(tensor, "outputs['x']")
+
+
+def test_dtype_names_are_tensorflows():
+    for name, number in tensor_pb2.DataType.items():
+        if name != "DT_INVALID":
+            assert dtype_name(number) == tf.as_dtype(number).name
+    assert dtype_name(99) == "data type 99"
+
+
+def varint(number: int) -> bytes:
+    return bytes([number & 0x7F | 0x80]) + varint(number >> 7) if number > 0x7F else bytes([number])
+
+
+def assert_same(left: np.ndarray, right: np.ndarray) -> None:
+    assert (left.dtype, left.shape) == (right.dtype, right.shape)
+    np.testing.assert_array_equal(left, right)
