@@ -36,7 +36,7 @@ class _Service:
                 _target(request),
                 request.model_spec.signature_name,
                 lambda _: {name: to_ndarray(name, proto) for name, proto in request.inputs.items()},
-                request.output_filter,
+                list(request.output_filter),
             )
             response = predict_pb2.PredictResponse()
             response.model_spec.name = prediction.name

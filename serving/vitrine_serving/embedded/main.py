@@ -70,11 +70,14 @@ def _stop_on_signal() -> threading.Event:
 
 
 def _bind(flag: str, port: int) -> socket.socket:
-    """Take the port without accepting connections yet."""
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    """Take the port on every interface, without accepting connections yet."""
+    dual_stack = socket.has_dualstack_ipv6()
+    bound = socket.socket(socket.AF_INET6 if dual_stack else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if dual_stack:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
-        bound.bind(("0.0.0.0", port))  # noqa: S104 - a server in a container has to listen on all interfaces
+        bound.bind(("", port))
     except OSError as error:
         raise _StartupError(
             f"cannot listen on {flag} {port}: {error.strerror or error}; stop what uses the port or choose another"
@@ -92,3 +95,7 @@ def _check_base_path(path: str) -> None:
             f"cannot read --model_base_path {path}: {error.strerror}; "
             "give the directory that holds the model's numbered versions"
         ) from error
+
+
+if __name__ == "__main__":
+    main()

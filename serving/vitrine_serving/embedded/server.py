@@ -49,7 +49,8 @@ class Server:
     def start(self, grpc_socket: socket.socket, rest_socket: socket.socket | None) -> None:
         """Accept requests on the two bound sockets; raises OSError when gRPC cannot listen."""
         flags = self._flags
-        address = "{}:{}".format(*grpc_socket.getsockname())
+        # gRPC reads this as every interface, IPv6 included, like TensorFlow Serving.
+        address = f"0.0.0.0:{grpc_socket.getsockname()[1]}"
         # gRPC binds for itself; until now the socket kept others off the port.
         grpc_socket.close()
         stop_grpc = grpc_layer.start(self._core, address, flags.grpc_max_threads)
@@ -59,7 +60,7 @@ class Server:
             executor = ThreadPoolExecutor(flags.rest_api_num_threads, "rest")
             application = RestApplication(self._core, executor)
             self._stops.append(rest_server.start(application, rest_socket, flags.drain_seconds))
-            logger.info("REST listening on %s:%d", *rest_socket.getsockname())
+            logger.info("REST listening on 0.0.0.0:%d", rest_socket.getsockname()[1])
 
     def stop(self) -> None:
         """Refuse new requests, give those in flight `--drain_seconds` to finish, unload the models."""
