@@ -74,8 +74,8 @@ lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
 
 install: $(RUN) ## install into .venv, nothing else
 
-clean: ## remove .venv, runs and caches; models and pictures stay
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove runs and caches; .venv, models and pictures stay
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find clients serving export tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -19,6 +19,8 @@ TOLERANCE = 1e-5
 class Golden(TypedDict):
     file: str
     """Relative to the version's folder."""
+    source: str
+    """The picture's path in the data set, with forward slashes."""
     label: str
     """The true label."""
     probabilities: list[float]
@@ -48,5 +50,12 @@ def write(
         source = index.file(picture)
         name = f"{number:03}{source.suffix.lower()}"
         shutil.copyfile(source, folder / name)
-        entries.append({"file": f"{FOLDER}/{name}", "label": picture.label, "probabilities": row.tolist()})
+        entries.append(
+            {
+                "file": f"{FOLDER}/{name}",
+                "source": picture.path,
+                "label": picture.label,
+                "probabilities": row.tolist(),
+            }
+        )
     return entries

@@ -40,20 +40,20 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"demo: {error}")
 
 
-def _held_out_pictures(base_path: Path) -> list[tuple[Path, str]]:
-    """Golden pictures of the newest version, from the test split, with their true labels."""
+def _held_out_pictures(base_path: Path) -> list[tuple[Path, str, str]]:
+    """Golden pictures of the newest version, from the test split: file, name in the data set, true label."""
     if not has_version(base_path):
         raise CommandError(f"{base_path} holds no version; `make train export` publishes one")
     newest = max((entry for entry in base_path.iterdir() if entry.name.isdigit()), key=lambda path: int(path.name))
     manifest = json.loads((newest / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
-    return [(newest / entry["file"], entry["label"]) for entry in manifest["golden"][:_PICTURES]]
+    return [(newest / entry["file"], entry["source"], entry["label"]) for entry in manifest["golden"][:_PICTURES]]
 
 
-def _ask(client: GrpcClient | RestClient, transport: str, picture: Path, truth: str) -> tuple[str, ...]:
+def _ask(client: GrpcClient | RestClient, transport: str, picture: Path, name: str, truth: str) -> tuple[str, ...]:
     start = time.perf_counter()
     [prediction] = client.classify([picture])
     milliseconds = (time.perf_counter() - start) * 1000
-    return picture.name, truth, prediction.label, f"{prediction.score:.3f}", transport, f"{milliseconds:.1f}"
+    return name, truth, prediction.label, f"{prediction.score:.3f}", transport, f"{milliseconds:.1f}"
 
 
 if __name__ == "__main__":
