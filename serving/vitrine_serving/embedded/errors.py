@@ -78,3 +78,8 @@ def invalid_argument(message: str) -> ServingError:
 
 def not_found(message: str) -> ServingError:
     return ServingError(Code.NOT_FOUND, message)
+
+
+def internal_error() -> ServingError:
+    """For a failure that is ours: the details are for the log and not for the client."""
+    return ServingError(Code.INTERNAL, "Internal server error; see the server's log")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -15,9 +16,11 @@ from tensorflow_serving.apis import (
 )
 
 from vitrine_serving.embedded.core import Core, ModelTarget
-from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
+from vitrine_serving.embedded.errors import Code, ServingError, internal_error, invalid_argument
 from vitrine_serving.embedded.messages import metadata_response, status_response
 from vitrine_serving.embedded.tensors import fill_proto, to_ndarray
+
+logger = logging.getLogger(__name__)
 
 # A status message travels in a header, which clients refuse when large. TensorFlow Serving's limit.
 _MAX_MESSAGE = 1024
@@ -28,47 +31,36 @@ class _Service:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def predict(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
-    ) -> predict_pb2.PredictResponse:
-        try:
-            prediction = self._core.predict(
-                _target(request),
-                request.model_spec.signature_name,
-                lambda _: {name: to_ndarray(name, proto) for name, proto in request.inputs.items()},
-                list(request.output_filter),
-            )
-            response = predict_pb2.PredictResponse()
-            response.model_spec.name = prediction.name
-            response.model_spec.version.value = prediction.version
-            response.model_spec.signature_name = prediction.signature_name
-            for name, array in prediction.outputs.items():
-                fill_proto(response.outputs[name], array)
-            return response
-        except ServingError as error:
-            _abort(context, error)
+    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        prediction = self._core.predict(
+            _target(request),
+            request.model_spec.signature_name,
+            lambda _: {name: to_ndarray(name, proto) for name, proto in request.inputs.items()},
+            list(request.output_filter),
+        )
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = prediction.name
+        response.model_spec.version.value = prediction.version
+        response.model_spec.signature_name = prediction.signature_name
+        for name, array in prediction.outputs.items():
+            fill_proto(response.outputs[name], array)
+        return response
 
     def get_model_metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        try:
-            target = _target(request)
-            if not request.metadata_field:
-                raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
-            for field in request.metadata_field:
-                if field != "signature_def":
-                    raise invalid_argument(f"Metadata field {field} is not supported")
-            return metadata_response(self._core.metadata(target))
-        except ServingError as error:
-            _abort(context, error)
+        target = _target(request)
+        if not request.metadata_field:
+            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid_argument(f"Metadata field {field} is not supported")
+        return metadata_response(self._core.metadata(target))
 
     def get_model_status(
-        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+        self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        try:
-            return status_response(self._core.status(_target(request)))
-        except ServingError as error:
-            _abort(context, error)
+        return status_response(self._core.status(_target(request)))
 
 
 def start(core: Core, address: str, max_threads: int) -> Callable[[float], Any]:
@@ -110,7 +102,7 @@ def _handlers(service: _Service) -> list[grpc.GenericRpcHandler]:
             f"tensorflow.serving.{name}",
             {
                 method: grpc.unary_unary_rpc_method_handler(
-                    behavior, request.FromString, lambda response: response.SerializeToString()
+                    _translated(behavior), request.FromString, lambda response: response.SerializeToString()
                 )
                 for method, (behavior, request) in behaviors.items()
             },
@@ -131,9 +123,18 @@ def _target(request: Any) -> ModelTarget:
     )
 
 
-def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:
-    message = error.message
-    if len(message) > _MAX_MESSAGE:
-        message = message[:_MAX_MESSAGE] + "...TRUNCATED"
-    context.abort(_STATUS[error.code], message)
-    raise AssertionError("abort returned")
+def _translated(behavior: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return behavior(request)
+        except ServingError as failure:
+            error = failure
+        except Exception:
+            logger.exception("A %s failed", type(request).__name__)
+            error = internal_error()
+        message = error.message
+        if len(message) > _MAX_MESSAGE:
+            message = message[:_MAX_MESSAGE] + "...TRUNCATED"
+        return context.abort(_STATUS[error.code], message)
+
+    return call

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 from vitrine_serving.embedded import json_responses
 from vitrine_serving.embedded.core import Core, ModelTarget
 from vitrine_serving.embedded.errors import (
-    Code,
     ServingError,
     SignatureNotFoundError,
+    internal_error,
     invalid_argument,
     not_found,
 )
@@ -63,7 +63,7 @@ class RestApplication:
             return error.code.http_status, json_responses.error_body(error)
         except Exception:
             logger.exception("Request %s %s failed", method, path)
-            failure = ServingError(Code.INTERNAL, "Internal server error; see the server's log")
+            failure = internal_error()
             return failure.code.http_status, json_responses.error_body(failure)
 
     def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
