@@ -72,11 +72,14 @@ lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 
+protos: ## generate the client's wire messages from their .proto files
+	clients/generate_protos.sh
+
 install: $(RUN) ## install into .venv, nothing else
 
 clean: ## remove runs and caches; .venv, models and pictures stay
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find clients serving export tests -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(not ok and "Vitrine needs Python 3.10 to 3.13, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'

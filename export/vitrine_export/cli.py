@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     command("export", _export, "write the trained network as a candidate version")
     command("bless", _bless, "check the candidate in a fresh process, as a server would load it")
     publish = command("publish", _publish, "put the blessed candidate into the model store as its next version")
-    publish.add_argument("--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)")
+    publish.add_argument(
+        "--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)"
+    )
     return parser
 
 
@@ -131,8 +133,8 @@ def _bless(arguments: argparse.Namespace) -> None:
         _print(arguments, outcome, "")
     else:
         rows = [(name, f"{value:.2f}") for name, value in outcome["latency_ms"].items()]
-        print(f"blessed: {outcome['golden']} golden pictures within {outcome['max_difference']:.1e} of training")
-        print(format_table(("signature", "median ms for one picture"), rows))  # noqa: T201
+        _out(f"blessed: {outcome['golden']} golden pictures within {outcome['max_difference']:.1e} of training")
+        _out(format_table(("signature", "median ms for one picture"), rows))
 
 
 def _publish(arguments: argparse.Namespace) -> None:

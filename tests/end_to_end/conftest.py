@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from processes import free_port
+
 from vitrine_client import GrpcClient, RestClient
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.server_process import running_server

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+
 from vitrine_client import InvalidInput, ModelNotFound, VitrineError
 from vitrine_serving.engines import ServerOptions
 
@@ -116,9 +117,12 @@ def test_after_all_that_the_server_still_answers(connect, golden: list[dict]) ->
         assert client.classify([golden[0]["bytes"]])
 
 
-def test_a_version_published_while_clients_ask(digits_store: Path, blessed_candidate: Path, tmp_path: Path, golden) -> None:
+def test_a_version_published_while_clients_ask(
+    digits_store: Path, blessed_candidate: Path, tmp_path: Path, golden
+) -> None:
     """The newer version takes over, loaded before the older is dropped: no request fails."""
     from processes import free_port
+
     from vitrine_client import GrpcClient
     from vitrine_export.store import publish
     from vitrine_serving.engines import choose
@@ -127,7 +131,10 @@ def test_a_version_published_while_clients_ask(digits_store: Path, blessed_candi
     models = tmp_path / "models"
     publish(blessed_candidate, models)
     options = ServerOptions("digits", models / "digits", free_port(), free_port())
-    with running_server(choose("embedded"), options), GrpcClient(f"localhost:{options.grpc_port}", model="digits") as client:
+    with (
+        running_server(choose("embedded"), options),
+        GrpcClient(f"localhost:{options.grpc_port}", model="digits") as client,
+    ):
         failures: list[VitrineError] = []
         swapped = False
 

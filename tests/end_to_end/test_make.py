@@ -74,7 +74,9 @@ def serving(workspace: Workspace, demo: subprocess.CompletedProcess[str]) -> Ite
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_demo_goes_from_nothing_to_classifications(demo: subprocess.CompletedProcess[str], workspace: Workspace) -> None:
+def test_demo_goes_from_nothing_to_classifications(
+    demo: subprocess.CompletedProcess[str], workspace: Workspace
+) -> None:
     assert demo.returncode == 0, demo.stderr
     header, *rows = demo.stdout.splitlines()[-13:]
     assert header.lower().split() == ["picture", "true", "label", "label", "score", "transport", "milliseconds"]

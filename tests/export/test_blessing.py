@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
+
 from vitrine_export import manifest
 from vitrine_export.blessing import bless
 from vitrine_export.errors import BlessingError, RunError
@@ -77,9 +78,7 @@ def test_a_keras_model_hung_on_a_module_loads_in_python_and_is_not_blessed(candi
     labels = (candidate / "assets" / "labels.txt").read_bytes()
     for part in ("variables", "assets"):
         shutil.rmtree(candidate / part)
-    signatures = {
-        name: module.__call__ for name in ("serving_default", "probabilities", "pixels", "features", "classify")
-    }
+    signatures = dict.fromkeys(("serving_default", "probabilities", "pixels", "features", "classify"), module.__call__)
     tf.saved_model.save(module, str(candidate), signatures=signatures)
     in_python = tf.saved_model.load(str(candidate)).signatures["probabilities"](tf.constant([b"x"]))
     assert in_python["probabilities"].shape == (1, 10)

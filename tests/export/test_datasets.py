@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from vitrine_export.datasets.folders import index_folders
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.errors import DatasetError
@@ -84,7 +85,9 @@ def test_unusable_files_are_listed_with_their_reason_and_left_out(pictures: Path
     (cats / ".hidden.png").write_bytes(b"passed over")
     found = index(pictures)
     reasons = {entry.path: entry.reason for entry in found.skipped}
-    assert reasons.keys() == {f"cat/{n}" for n in ("empty.jpg", "text.jpg", "really_a_gif.jpg", "half.jpg", "notes.txt")}
+    assert reasons.keys() == {
+        f"cat/{n}" for n in ("empty.jpg", "text.jpg", "really_a_gif.jpg", "half.jpg", "notes.txt")
+    }
     assert reasons["cat/empty.jpg"] == "empty file"
     assert "no picture that can be decoded" in reasons["cat/text.jpg"]
     assert "misnamed: the content is GIF; rename it to end in .gif" in reasons["cat/really_a_gif.jpg"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+
 from vitrine_export.models import FEATURES
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import BatchingConfig
@@ -114,7 +115,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_decompression_bomb_is_refused_by_what_it_claims(name: str) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="too large.*pixels, the limit is"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"too large.*pixels, the limit is"):
         _decode(BOMBS[name])
 
 

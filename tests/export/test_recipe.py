@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vitrine_export.errors import RecipeError
 from vitrine_export.recipe import load_recipe
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+
 from vitrine_export.evaluation import probabilities_of
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.runs import Run

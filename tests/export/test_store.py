@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from vitrine_export import manifest
 from vitrine_export.errors import RunError, StoreError
 from vitrine_export.store import publish, versions
@@ -142,7 +143,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 200 kB."""
     mounted = tmp_path / "small"
     mounted.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", mounted], capture_output=True, text=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", mounted], capture_output=True, text=True
+    )
     if mount.returncode != 0:
         pytest.skip(f"cannot mount a small tmpfs: {mount.stderr.strip()}")
     yield mounted

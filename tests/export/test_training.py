@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vitrine_export import training
 from vitrine_export.errors import RecipeError, RunError
 from vitrine_export.models import build

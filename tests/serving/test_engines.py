@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
 

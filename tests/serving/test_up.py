@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import DEADLINE_SECONDS, free_port, wait_until
+
 from vitrine_client import RestClient
 
 COMMAND = Path(sys.executable).with_name("vitrine-serving")
