@@ -37,7 +37,7 @@ NUMERIC = {
 }
 
 
-@given(hnp.arrays(np.float32, SHAPES))
+@given(hnp.arrays(np.float32, SHAPES | hnp.array_shapes(min_dims=1, max_dims=1, min_side=50, max_side=300)))
 def test_float32_is_printed_by_its_shortest_decimal(array):
     short = shortest_doubles(array)
     for got, value in zip(short.ravel(), array.ravel(), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import json
+import socket
 
 import pytest
 import requests
@@ -152,6 +153,14 @@ def test_bodies_that_cannot_be_run(showcase, body, phrase):
     status, message = error_of(showcase.post(body))
     assert (status, phrase in message) == (400, True), message
     assert len(message) < 1500
+
+
+def test_a_body_that_breaks_off_is_dropped_and_others_are_answered(showcase):
+    host, port = showcase.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /v1/models/model:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+    assert showcase.post({"instances": [1.0]}).status_code == 200
+    assert "Traceback" not in showcase.log
 
 
 def test_a_batch_of_none(showcase):

@@ -46,6 +46,8 @@ class RestApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read_body(receive)
+        if body is None:
+            return
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         loop = asyncio.get_running_loop()
         status, answer = await loop.run_in_executor(self._executor, self._respond, scope["method"], path, body)
@@ -102,10 +104,13 @@ def _target(match: re.Match[str]) -> ModelTarget:
     )
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body; None when the client hung up before its end."""
     pieces = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(pieces)
