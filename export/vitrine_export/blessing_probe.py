@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_export import golden, manifest
 from vitrine_export.signatures import CLASSIFY_METHOD, EXAMPLE_KEY, SIGNATURES
@@ -39,6 +40,7 @@ def probe(version: Path) -> dict[str, Any]:
     labels = (version / "assets" / "labels.txt").read_text(encoding="utf-8").splitlines()
     if labels != described["labels"]:
         raise ProbeFailure("assets/labels.txt differs from the manifest's labels")
+    _refuse_xla(version)
     model = load_saved_model(str(version))
     try:
         _require_signatures(model.signatures)
@@ -64,6 +66,16 @@ def _require_signatures(signatures: Mapping[str, Any]) -> None:
     method = signatures["classify"].method_name
     if method != CLASSIFY_METHOD:
         raise ProbeFailure(f"the signature classify has the method name {method!r}, not {CLASSIFY_METHOD!r}")
+
+
+def _refuse_xla(version: Path) -> None:
+    """TensorFlow Serving switches XLA off: what must be compiled fails there on its first request."""
+    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    for meta_graph in saved.meta_graphs:
+        library = meta_graph.graph_def.library.function
+        nodes = [*meta_graph.graph_def.node, *(node for function in library for node in function.node_def)]
+        if any(part.attr["_XlaMustCompile"].b for part in [*library, *nodes] if "_XlaMustCompile" in part.attr):
+            raise ProbeFailure("a function has jit_compile=True, which TensorFlow Serving refuses to run")
 
 
 def _check_golden(model: SavedModel, labels: list[str], entries: list[golden.Golden], pictures: list[bytes]) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_export import manifest
 from vitrine_export.blessing import bless
@@ -90,6 +91,16 @@ def test_a_keras_model_hung_on_a_module_loads_in_python_and_is_not_blessed(candi
     (candidate / "assets.extra" / "tf_serving_warmup_requests").unlink()
     manifest.write(candidate, {**manifest.read(candidate), "warmup_records": 0})
     rejected(candidate, "(?i)could not find variable|not found|uninitialized")
+
+
+def test_a_function_that_must_be_compiled_by_xla(candidate: Path) -> None:
+    """TensorFlow Serving disables XLA: such a signature fails there on its first request."""
+    path = candidate / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    saved.meta_graphs[0].graph_def.library.function[0].attr["_XlaMustCompile"].b = True
+    path.write_bytes(saved.SerializeToString())
+    manifest.write(candidate, manifest.read(candidate))
+    rejected(candidate, "jit_compile=True")
 
 
 def test_nothing_to_bless(tmp_path: Path) -> None:
