@@ -21,7 +21,7 @@ COMMAND = Path(sys.executable).with_name("vitrine-serving")
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[dict[str, str]]:
-    """The environment in which `docker` has an engine with the image, or with the stand-in where no image can be had."""
+    """The environment in which `docker` has an engine with the image, or with the stand-in for it."""
     if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
         yield dict(os.environ)
         return
