@@ -17,6 +17,7 @@ from vitrine_export.evaluation import probabilities_of
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.runs import Run
 from vitrine_export.signatures import SIGNATURES, ServingModule
+from vitrine_export.staging import replacing
 
 
 def export(run: Run) -> Path:
@@ -26,18 +27,11 @@ def export(run: Run) -> Path:
     """
     network_file = run.require_network()
     try:
-        staging = Path(tempfile.mkdtemp(prefix=".candidate-", dir=run.folder))
-        staging.chmod(0o755)
-    except OSError as error:
-        raise RunError(f"cannot write to {run.folder}: {error.strerror or error}") from None
-    try:
-        _write(run, network_file, staging)
-        shutil.rmtree(run.candidate, ignore_errors=True)
-        staging.rename(run.candidate)
+        with replacing(run.candidate) as version:
+            _write(run, network_file, version)
     except (OSError, tf.errors.OpError) as error:
-        raise RunError(f"cannot write the export to {run.candidate}: {error}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
+        raise RunError(f"cannot write the export to {run.candidate}: {reason}") from None
     return run.candidate
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.errors import RunError
 from vitrine_export.recipe import Recipe
+from vitrine_export.staging import replacing
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,10 @@ def fresh_run(folder: Path) -> Iterator[Run]:
     Raises RunError where the folder cannot be written.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with replacing(folder) as fresh:
+            yield Run(fresh)
     except OSError as error:
         raise RunError(f"cannot write the run to {folder}: {error.strerror or error}") from None
-    try:
-        staging.chmod(0o755)
-        yield Run(staging)
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.rename(folder)
-    except OSError as error:
-        raise RunError(f"cannot write the run to {folder}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,25 +2,19 @@
 
 A version is copied into a staging folder beside the others and renamed to its number. Servers take only folders
 whose name is a number, so they never see it half-written; rename fails where the number is taken, so two publishers
-get two numbers. A publisher holds a lock on its staging folder; the kernel drops it with the process, so the next
-publisher can tell a killed one's leftovers from a living one's work.
+get two numbers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from vitrine_export import manifest
 from vitrine_export.errors import StoreError
-
-_STAGING = ".staging-"
+from vitrine_export.staging import staging_folder
 
 
 def versions(models: Path, name: str) -> list[int]:
@@ -42,9 +36,7 @@ def publish(candidate: Path, models: Path) -> Path:
         raise StoreError(f"{candidate}: not blessed; run vitrine-export bless first")
     folder = models / described["model"]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        with _staging(folder) as staging:
+        with staging_folder(folder) as staging:
             shutil.copytree(candidate, staging, dirs_exist_ok=True)
             damaged = manifest.verify(staging, described)
             if damaged:
@@ -57,44 +49,6 @@ def publish(candidate: Path, models: Path) -> Path:
     except OSError as error:
         raise StoreError(f"cannot publish to {folder}: {error.strerror or error}; nothing was changed") from None
     return version
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A locked folder of our own, removed at the end unless it was renamed to a version."""
-    staging, descriptor = _locked_folder(folder)
-    try:
-        staging.chmod(0o755)
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _locked_folder(folder: Path) -> tuple[Path, int]:
-    """A new folder and the descriptor that holds its lock."""
-    while True:
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
-        # Until it is locked, another publisher may take it for a leftover and remove it: then once more.
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(staging, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if staging.exists():
-                return staging, descriptor
-            os.close(descriptor)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for entry in folder.glob(f"{_STAGING}*"):
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(entry, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry, ignore_errors=True)
-            except BlockingIOError:
-                pass  # Its publisher lives.
-            finally:
-                os.close(descriptor)
 
 
 def _take_number(staging: Path, models: Path, name: str) -> Path:

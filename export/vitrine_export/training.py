@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from tqdm import tqdm
 
 from vitrine_export import models, plots
+from vitrine_export.datasets.checks import reason_of
 from vitrine_export.datasets.digits import write_digits
 from vitrine_export.datasets.folders import index_folders
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.datasets.pipeline import image_batches
+from vitrine_export.errors import RunError
 from vitrine_export.evaluation import evaluate
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import Recipe
@@ -23,14 +26,19 @@ from vitrine_export.runs import Run, fresh_run, write_json
 def train(recipe: Recipe, folder: Path) -> Run:
     """Train what `recipe` says, evaluate it on the test split and leave the run in `folder`.
 
-    Raises DatasetError for pictures that cannot be trained on, RunError where `folder` cannot be written.
+    Raises DatasetError for pictures that cannot be trained on, RunError where `folder` cannot be written or training
+    fails.
     """
     preprocessing = Preprocessing(recipe.preprocessing)
     index = prepare_dataset(recipe, preprocessing)
     with fresh_run(folder) as run:
         (run.folder / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
         (run.folder / "dataset.json").write_text(index.to_json(), encoding="utf-8")
-        network, history = fit(recipe, index, preprocessing)
+        try:
+            network, history = fit(recipe, index, preprocessing)
+        except tf.errors.OpError as error:
+            # A picture that has gone since it was checked, for one.
+            raise RunError(f"training failed: {reason_of(error)}") from None
         network.save(run.network_file)
         write_json(run.folder / "history.json", history)
         run.plots.mkdir()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from client_standins import GrpcStandin, RestStandin
+from processes import free_port
 
 from vitrine_client import Client, GrpcClient, RestClient
 
@@ -67,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("needs vitrine-model-server: pip install ./serving")
     versions = folder / MODEL
     _save_model(versions / "2")
-    grpc_port, rest_port = _free_ports(2)
+    grpc_port, rest_port = free_port(), free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -94,16 +95,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.kill()
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _save_model(path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from vitrine_export import manifest
 from vitrine_export.errors import RunError, StoreError
+from vitrine_export.staging import staging_folder
 from vitrine_export.store import publish, versions
 
 
@@ -115,11 +116,8 @@ def test_two_publishers_at_once_get_two_numbers(candidate: Path, tmp_path: Path)
 
 
 def test_a_living_publishers_work_is_left_alone(candidate: Path, tmp_path: Path) -> None:
-    from vitrine_export.store import _staging
-
     models = tmp_path / "models"
-    (models / "digits").mkdir(parents=True)
-    with _staging(models / "digits") as other:
+    with staging_folder(models / "digits") as other:
         (other / "half").write_text("half a version")
         assert in_child(lambda: publish(candidate, models)) == 0
         assert (other / "half").exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from vitrine_export import training
 from vitrine_export.errors import RecipeError, RunError
 from vitrine_export.models import build
+from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import load_recipe
 from vitrine_export.runs import Run, fresh_run
 
@@ -56,6 +59,25 @@ def test_broken_pictures_are_skipped_named_and_do_not_stop_training(
     assert "3/broken.jpg: cannot be decoded" in said
 
 
+def test_a_picture_that_vanishes_after_the_check(digits_folder: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(digits_folder, pictures)
+    recipe = quick(pictures)
+    index = training.prepare_dataset(recipe, Preprocessing(recipe.preprocessing))
+    gone = index.file(index.split("train")[0])
+
+    def prepared(*_: object):
+        gone.unlink()
+        return index
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The moment between the check and the first epoch, made certain.
+        patch.setattr(training, "prepare_dataset", prepared)
+        with pytest.raises(RunError, match=f"training failed: .*{gone.name}"):
+            training.train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_real_photos_train_with_the_cnn(shared_data: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "flowers"
     for folder in sorted((shared_data / "flowers").iterdir()):
@@ -76,6 +98,20 @@ def test_an_interrupted_run_leaves_the_old_one(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
     assert (tmp_path / "digits" / "recipe.json").read_text() == "old"
+
+
+def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with fresh_run(tmp_path / "digits") as run:
+            (run.folder / "recipe.json").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not (tmp_path / "digits").exists()
+    assert list(tmp_path.iterdir()) != []
+    with fresh_run(tmp_path / "digits"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
 def test_a_run_that_cannot_be_written(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitrine_export.errors import DatasetError
+from vitrine_export.staging import replacing
 
 
 def write_digits(folder: Path) -> int:
@@ -23,19 +22,13 @@ def write_digits(folder: Path) -> int:
 
     bunch = load_digits()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with replacing(folder) as fresh:
             numbered = enumerate(zip(bunch.images, bunch.target, strict=True))
             for number, (pixels, digit) in tqdm(numbered, "writing digits", len(bunch.target), unit="picture"):
-                path = staging / str(digit) / f"{number:04}.png"
+                path = fresh / str(digit) / f"{number:04}.png"
                 path.parent.mkdir(exist_ok=True)
                 # Ink counts from 0 to 16 per pixel become grey values from 0 to 255.
                 Image.fromarray(np.round(pixels * (255 / 16)).astype(np.uint8)).save(path)
-            staging.chmod(0o755)
-            staging.rename(folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise DatasetError(f"cannot write the digits to {folder}: {error.strerror or error}") from None
     return len(bunch.target)
