@@ -15,10 +15,13 @@ BIN  := $(VENV)/bin
 RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
-EXPORT = $(BIN)/vitrine-export
-TRAINED = --recipe '$(RECIPE)' --name '$(MODEL)'
-SERVER = --models '$(MODELS)' --model '$(MODEL)' --engine '$(ENGINE)' --grpc-port '$(GRPC_PORT)' --rest-port '$(REST_PORT)'
-ASK    = --model '$(MODEL)' --grpc 'localhost:$(GRPC_PORT)'
+# Recipes read these from the environment, so that no value is ever taken for shell syntax.
+export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE
+
+EXPORT  = $(BIN)/vitrine-export
+TRAINED = --recipe "$$RECIPE" --name "$$MODEL"
+SERVER  = --models "$$MODELS" --model "$$MODEL" --engine "$$ENGINE" --grpc-port "$$GRPC_PORT" --rest-port "$$REST_PORT"
+ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
@@ -28,30 +31,27 @@ ASK    = --model '$(MODEL)' --grpc 'localhost:$(GRPC_PORT)'
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo
-	@echo '  variables: RECIPE=$(RECIPE) DATA=$(DATA) MODELS=$(MODELS) MODEL=$(MODEL) ENGINE=$(ENGINE)'
-	@echo '             GRPC_PORT=$(GRPC_PORT) REST_PORT=$(REST_PORT) IMAGE=$(IMAGE) PYTHON=$(PYTHON)'
+	@echo "  variables: RECIPE=$$RECIPE DATA=$$DATA MODELS=$$MODELS MODEL=$$MODEL ENGINE=$$ENGINE"
+	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE PYTHON=$(PYTHON)"
 
 demo: train export ## train, export, serve and ask, from nothing to a first classification
 	@$(BIN)/python -m vitrine_serving.demo $(SERVER)
 
 train: $(RUN) ## train RECIPE on its pictures, or on DATA
-	@$(EXPORT) train $(TRAINED) $(if $(DATA),--data '$(DATA)')
+	@$(EXPORT) train $(TRAINED) $${DATA:+--data "$$DATA"}
 
-export: $(RUN) runs/$(MODEL)/model.keras ## export, bless and publish what was trained, as MODEL's next version
+export: $(RUN) ## export, bless and publish what was trained, as MODEL's next version; train first if nothing was
+	@test -f "runs/$$MODEL/model.keras" || $(MAKE) --no-print-directory train
 	@$(EXPORT) export $(TRAINED)
 	@$(EXPORT) bless $(TRAINED)
-	@$(EXPORT) publish $(TRAINED) --models '$(MODELS)'
-
-# `make export` alone trains first where nothing has been trained yet.
-runs/$(MODEL)/model.keras:
-	@$(MAKE) --no-print-directory train
+	@$(EXPORT) publish $(TRAINED) --models "$$MODELS"
 
 serve: $(RUN) ## serve MODEL in the foreground, by gRPC and REST
 	@$(BIN)/vitrine-serving up $(SERVER)
 
 predict: $(RUN) ## classify IMAGE=some.png on the running server
-	@test -n '$(IMAGE)' || { echo 'make predict: IMAGE is missing; try make predict IMAGE=some.png' >&2; exit 2; }
-	@$(BIN)/vitrine-client predict $(ASK) '$(IMAGE)'
+	@test -n "$$IMAGE" || { echo 'make predict: IMAGE is missing; try make predict IMAGE=some.png' >&2; exit 2; }
+	@$(BIN)/vitrine-client predict $(ASK) "$$IMAGE"
 
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
