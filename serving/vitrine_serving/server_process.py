@@ -61,13 +61,24 @@ def _wait_until_available(process: subprocess.Popen[bytes], options: ServerOptio
                 raise CommandError(f"the server ended with exit code {process.returncode} before it answered")
             try:
                 client.wait_until_available(timeout=1)
+                return
             except DeadlineExceeded as error:
+                _require_loading(client)
                 if time.monotonic() > deadline:
                     raise CommandError(f"no version is available after {START_SECONDS} seconds: {error}") from None
             except VitrineError as error:
                 raise CommandError(f"the server does not serve {options.model}: {error}") from None
-            else:
-                return
+
+
+def _require_loading(client: RestClient) -> None:
+    """Raise CommandError where a version has failed to load; a server may try again for minutes."""
+    with contextlib.suppress(VitrineError):
+        for version in client.status().versions:
+            if version.error_code not in ("OK", ""):
+                raise CommandError(
+                    f"version {version.version} cannot be loaded: {version.error_message}; "
+                    "export it again, or remove it to serve the one before"
+                )
 
 
 def _stop(process: subprocess.Popen[bytes], engine: Engine, options: ServerOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -128,6 +129,16 @@ def test_nothing_to_serve(up, tmp_path: Path) -> None:
     [_, line] = server.said.splitlines()
     assert "nothing to serve" in line
     assert "make train export" in line
+
+
+def test_a_version_that_cannot_be_loaded_is_told_at_once(up, digits_store: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(digits_store, models)
+    (models / "digits" / "1" / "variables" / "variables.index").write_bytes(b"damaged")
+    server = up("--engine", "embedded", models=models)
+    assert server.process.wait(DEADLINE_SECONDS) == 1
+    assert "version 1 cannot be loaded" in server.said
+    assert "Traceback" not in server.said
 
 
 def test_a_busy_port(digits_store: Path) -> None:
