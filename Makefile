@@ -87,7 +87,7 @@ $(VENV)/bin/python:
 
 $(RUN): requirements/run.txt clients/pyproject.toml serving/pyproject.toml export/pyproject.toml | $(VENV)/bin/python
 	@echo 'installing into $(VENV), once: TensorFlow alone is 600 MB' >&2
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install $(if $(wildcard $(RUN)),--quiet) --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients -e serving -e export
 	@touch $@
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_LONGEST_TIMEOUT = 365 * 24 * 3600
 
 
 class Client(ABC):
@@ -39,7 +40,7 @@ class Client(ABC):
     """
 
     def __init__(self, address: str, transport: str, *, model: str, version: int | None, timeout: float) -> None:
-        if not isinstance(model, str) or not model:
+        if not isinstance(model, str) or not model or not _is_text(model):
             raise InvalidInput(f"model={model!r}: give the name that the server knows the model by")
         _check_version(version)
         _check_timeout(timeout)
@@ -59,6 +60,7 @@ class Client(ABC):
         Raises:
             InvalidInput: a picture that cannot be read or decoded. Nothing is sent where this shows beforehand.
         """
+        signature_name = _checked_signature(signature_name)
         pictures = encode_images(images)
         inputs = {classification.INPUT: tensors.as_array(pictures, classification.INPUT)}
         with self._call("classify", self._version):
@@ -79,6 +81,10 @@ class Client(ABC):
         """
         if not isinstance(inputs, Mapping) or not inputs:
             raise InvalidInput('inputs: give a dict of arrays by input name, such as {"image_bytes": [...]}')
+        signature_name = _checked_signature(signature_name)
+        for name in inputs:
+            if not isinstance(name, str) or not _is_text(name):
+                raise InvalidInput(f"inputs: {name!r} where the name of an input belongs")
         arrays = {name: tensors.as_array(values, f"inputs[{name!r}]") for name, values in inputs.items()}
         with self._call("predict", self._version):
             return self._predict(arrays, signature_name, None)
@@ -172,11 +178,24 @@ class Client(ABC):
             raise located(error, self._asked(method, version)) from error.__cause__
 
 
+def _checked_signature(name: str) -> str:
+    if not isinstance(name, str) or not _is_text(name):
+        raise InvalidInput(f"signature_name={name!r}: give the name of a signature")
+    # What the server takes an empty name for; REST's answers are looked up by it.
+    return name or "serving_default"
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be sent: half a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _check_version(version: int | None) -> None:
-    if version is not None and not (isinstance(version, (int, np.integer)) and 0 <= version < 2**63):
+    whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
+    if version is not None and not (whole and 0 <= version < 2**63):
         raise InvalidInput(f"version={version!r}: give a whole number from 0, or None for the highest loaded one")
 
 
 def _check_timeout(timeout: float) -> None:
-    if not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
-        raise InvalidInput(f"timeout={timeout!r}: give seconds above 0")
+    if not isinstance(timeout, (int, float)) or not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise InvalidInput(f"timeout={timeout!r}: give seconds above 0, at most a year")

@@ -45,7 +45,7 @@ class GrpcClient(Client):
     """
 
     def __init__(self, target: str, *, model: str, version: int | None = None, timeout: float = 30.0) -> None:
-        if not target or target.startswith(("http://", "https://")):
+        if not isinstance(target, str) or not target or target.startswith(("http://", "https://")):
             raise InvalidInput(f"target={target!r}: give host:port, such as localhost:8500; URLs are RestClient's")
         super().__init__(target, "gRPC", model=model, version=version, timeout=timeout)
         self._channel = grpc.insecure_channel(target, options=_OPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -47,11 +48,13 @@ class RestClient(Client):
     """
 
     def __init__(self, url: str, *, model: str, version: int | None = None, timeout: float = 30.0) -> None:
+        if not isinstance(url, str):
+            raise InvalidInput(f"url={url!r}: give http://host:port, such as http://localhost:8501")
         address = _address(url)
         super().__init__(address, "REST", model=model, version=version, timeout=timeout)
         self._models = f"{address}/v1/models/{quote(model, safe='')}"
         self._signatures: Mapping[str, Signature] = {}
-        self._session = _session()
+        self._session = _session(address)
 
     def _predict(
         self,
@@ -148,13 +151,22 @@ def _address(url: str) -> str:
     return address.rstrip("/")
 
 
-def _session() -> requests.Session:
+def _session(address: str) -> requests.Session:
     """A session that several threads can share: nothing in it changes from call to call, cookies are not kept."""
     session = requests.Session()
+    # A proxy that the environment names for the world outside does not lead to this machine.
+    session.trust_env = not _is_loopback(urlsplit(address).hostname or "")
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_SIZE))
     return session
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _matches(outputs: Mapping[str, TensorInfo], values: object) -> bool:

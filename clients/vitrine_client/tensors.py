@@ -118,7 +118,10 @@ def dtype_name(data_type: tensor_pb2.DataType) -> str:
 
 
 def _as_bytes(array: NDArray[Any], name: str) -> NDArray[Any]:
-    flat = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+    try:
+        flat = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name}: a str that is no text ({error.reason}): give bytes") from error
     for value in flat:
         if not isinstance(value, bytes):
             raise InvalidInput(

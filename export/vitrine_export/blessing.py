@@ -22,12 +22,11 @@ def bless(candidate: Path) -> dict[str, Any]:
 
     The process loads it with the version-1 loader, as TensorFlow Serving does, replays its warm-up records, compares
     its answers to the golden pictures with training's, and measures one picture per signature. An export that fails
-    is set aside as `rejected-TIME` beside the candidate, with the reason in it; BlessingError says which and why.
+    is set aside beside the run, as NAME.rejected-TIME, with the reason in it; BlessingError says which and why.
     Raises RunError where there is no export.
     """
     described = manifest.read(candidate)
-    changed = manifest.verify(candidate, described)
-    if changed:
+    if changed := manifest.verify(candidate, described):
         raise _reject(candidate, f"files differ from the manifest: {'; '.join(changed[:5])}")
     command = [sys.executable, "-m", "vitrine_export.blessing_probe", str(candidate.resolve())]
     try:
@@ -41,15 +40,24 @@ def bless(candidate: Path) -> dict[str, Any]:
         raise _reject(candidate, f"the loading process ended with exit code {done.returncode}:\n{said}") from None
     if "failure" in outcome:
         raise _reject(candidate, outcome["failure"])
+    if manifest.verify(candidate, described):
+        raise BlessingError(f"{candidate} was changed while it was checked; bless it again")
     outcome["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    manifest.write(candidate, {**described, "blessing": outcome})
+    try:
+        manifest.record_blessing(candidate, described, outcome)
+    except OSError as error:
+        raise BlessingError(f"cannot write the blessing to {candidate}: {error.strerror or error}") from None
     return outcome
 
 
 def _reject(candidate: Path, reason: str) -> BlessingError:
     """Set the candidate aside under a name that is no version number, so no server picks it up."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = candidate.with_name(f"rejected-{stamp}")
-    candidate.rename(aside)
-    write_json(aside / REASON_FILE, {"reason": reason, "at": stamp})
+    # Not inside the run, whose place the next training takes.
+    aside = candidate.parent.with_name(f"{candidate.parent.name}.rejected-{stamp}")
+    try:
+        candidate.rename(aside)
+        write_json(aside / REASON_FILE, {"reason": reason, "at": stamp})
+    except OSError as error:
+        return BlessingError(f"the export is not blessed: {reason}\nIt cannot be set aside: {error.strerror or error}")
     return BlessingError(f"the export is not blessed: {reason}\nIt was set aside in {aside}")

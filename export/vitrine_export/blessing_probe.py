@@ -37,7 +37,7 @@ class ProbeFailure(Exception):
 def probe(version: Path) -> dict[str, Any]:
     """Figures of the version in `version`; raises ProbeFailure, or whatever the loader raises."""
     described = manifest.read(version)
-    labels = (version / "assets" / "labels.txt").read_text(encoding="utf-8").splitlines()
+    labels = (version / "assets" / "labels.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     if labels != described["labels"]:
         raise ProbeFailure("assets/labels.txt differs from the manifest's labels")
     _refuse_xla(version)

@@ -104,22 +104,15 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     run = _run_of(arguments)
-    network_file = run.require_network()
-    import keras
+    run.require()
+    from vitrine_export.evaluation import evaluate_again
 
-    from vitrine_export.evaluation import evaluate
-    from vitrine_export.preprocessing import Preprocessing
-    from vitrine_export.runs import write_json
-
-    network = keras.saving.load_model(network_file, compile=False, safe_mode=True)
-    metrics = evaluate(network, run.dataset(), Preprocessing(run.recipe().preprocessing), run.plots)
-    write_json(run.folder / "metrics.json", metrics)
-    _print_metrics(arguments, metrics, run)
+    _print_metrics(arguments, evaluate_again(run), run)
 
 
 def _export(arguments: argparse.Namespace) -> None:
     run = _run_of(arguments)
-    run.require_network()
+    run.require()
     from vitrine_export.exporting import export
 
     _print(arguments, {"candidate": str(export(run))}, "candidate")

@@ -12,9 +12,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from tqdm import tqdm
 
 from vitrine_export import plots
+from vitrine_export.datasets.checks import reason_of
 from vitrine_export.datasets.index import DatasetIndex, Picture
 from vitrine_export.datasets.pipeline import image_batches
+from vitrine_export.errors import RunError
 from vitrine_export.preprocessing import Preprocessing
+from vitrine_export.runs import Run, write_json
 
 _BATCH = 64
 
@@ -60,6 +63,19 @@ def evaluate(
         },
         "confusion_matrix": matrix.tolist(),
     }
+
+
+def evaluate_again(run: Run) -> dict[str, Any]:
+    """Evaluate a trained run anew and write its figures; raises RunError where it cannot be read or written."""
+    network, index = run.network(), run.dataset()
+    try:
+        metrics = evaluate(network, index, Preprocessing(run.recipe().preprocessing), run.plots)
+        write_json(run.folder / "metrics.json", metrics)
+    except tf.errors.OpError as error:
+        raise RunError(f"evaluation failed: {reason_of(error)}") from None
+    except OSError as error:
+        raise RunError(f"cannot write the figures to {run.folder}: {error.strerror or error}") from None
+    return metrics
 
 
 def probabilities_of(

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from vitrine_export import golden, manifest, warmup
@@ -25,20 +24,20 @@ def export(run: Run) -> Path:
 
     Raises RunError where the run is incomplete, its pictures are gone, or the folder cannot be written.
     """
-    network_file = run.require_network()
+    run.require()
     try:
         with replacing(run.candidate) as version:
-            _write(run, network_file, version)
+            _write(run, version)
     except (OSError, tf.errors.OpError) as error:
         reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise RunError(f"cannot write the export to {run.candidate}: {reason}") from None
     return run.candidate
 
 
-def _write(run: Run, network_file: Path, version: Path) -> None:
+def _write(run: Run, version: Path) -> None:
     recipe, index = run.recipe(), run.dataset()
     preprocessing = Preprocessing(recipe.preprocessing)
-    network = keras.saving.load_model(network_file, compile=False, safe_mode=True)
+    network = run.network()
     chosen = golden.choose(index, recipe.export.golden_pictures)
     gone = [picture.path for picture in chosen if not index.file(picture).is_file()]
     if gone:

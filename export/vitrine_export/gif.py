@@ -10,6 +10,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, b"\x3b"
+# Each block costs some 50 microseconds here, so a file of nothing but tiny ones must not go on for ever. Image data
+# comes in blocks of 255 bytes: this is 2 MB of it.
+_MAX_BLOCKS = 8192
 _BLOCK, _EXTENSION_DATA, _IMAGE_DATA, _DONE = range(4)
 
 
@@ -19,11 +22,14 @@ def first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     A file that ends too early comes back as it is long: the decoder says what is wrong with it.
     """
     # Zeros behind the end let every read below be in range; a zero also ends a chain of data blocks.
-    data = tf.cast(tf.io.decode_raw(tf.strings.join([image_bytes, "\0" * 1024]), tf.uint8), tf.int32)
+    data = tf.io.decode_raw(tf.strings.join([image_bytes, "\0" * 1024]), tf.uint8)
     length = tf.strings.length(image_bytes)
 
+    def byte(at: tf.Tensor | int) -> tf.Tensor:
+        return tf.cast(data[at], tf.int32)
+
     def word(at: tf.Tensor | int) -> tf.Tensor:
-        return data[at] + 256 * data[at + 1]
+        return byte(at) + 256 * byte(at + 1)
 
     def color_table_bytes(packed: tf.Tensor) -> tf.Tensor:
         return tf.where(packed >= 128, 3 * tf.bitwise.left_shift(2, packed % 8), 0)
@@ -33,19 +39,27 @@ def first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.logical_and(at < length, state != _DONE)
 
     def advance(at: tf.Tensor, state: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        introducer = data[at]
+        introducer = byte(at)
         is_image = tf.logical_and(tf.equal(state, _BLOCK), tf.equal(introducer, _IMAGE))
         is_extension = tf.logical_and(tf.equal(state, _BLOCK), tf.equal(introducer, _EXTENSION))
         is_chain_end = tf.logical_and(state != _BLOCK, tf.equal(introducer, 0))
         step = tf.where(state != _BLOCK, introducer + 1, tf.where(is_extension, 2, 1))
-        step = tf.where(is_image, 11 + color_table_bytes(data[at + 9]), step)
+        step = tf.where(is_image, 11 + color_table_bytes(byte(at + 9)), step)
         following = tf.where(tf.equal(state, _BLOCK), _DONE, state)
         following = tf.where(is_image, _IMAGE_DATA, tf.where(is_extension, _EXTENSION_DATA, following))
         following = tf.where(is_chain_end, tf.where(tf.equal(state, _EXTENSION_DATA), _BLOCK, _DONE), following)
         return at + step, following, tf.where(is_image, at, frame)
 
-    start = 13 + color_table_bytes(data[10])
-    end, _, frame = tf.while_loop(unfinished, advance, [start, _BLOCK, -1], parallel_iterations=1)
+    start = 13 + color_table_bytes(byte(10))
+    end, state, frame = tf.while_loop(
+        unfinished, advance, [start, _BLOCK, -1], parallel_iterations=1, maximum_iterations=_MAX_BLOCKS
+    )
+    found = tf.debugging.Assert(
+        tf.logical_not(unfinished(end, state, frame)),
+        [f"the first frame of the GIF does not end within {_MAX_BLOCKS} blocks"],
+    )
+    with tf.control_dependencies([found]):
+        end = tf.identity(end)
     cut = tf.strings.join([tf.strings.substr(image_bytes, 0, tf.minimum(end, length)), _TRAILER])
     at = tf.maximum(frame, 0)
     sides = tf.stack([word(6), word(8), word(at + 5), word(at + 7)])

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from collections import Counter
 from datetime import datetime, timezone
@@ -20,7 +21,7 @@ from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.errors import RunError
 from vitrine_export.golden import Golden
 from vitrine_export.model_card import render
-from vitrine_export.recipe import Recipe
+from vitrine_export.recipe import MODEL_NAME, Recipe
 from vitrine_export.runs import write_json
 
 FILE = "assets.extra/manifest.json"
@@ -65,7 +66,10 @@ def describe(
 def read(version: Path) -> dict[str, Any]:
     """The manifest of the version in folder `version`; RunError where there is none that can be read."""
     try:
-        return json.loads((version / FILE).read_text(encoding="utf-8"))
+        manifest = json.loads((version / FILE).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or not re.match(MODEL_NAME, str(manifest.get("model"))):
+            raise ValueError("it is not the manifest of an export")
+        return manifest
     except FileNotFoundError:
         raise RunError(f"{version}: no export there (it has no {FILE}); run `make export`") from None
     except (OSError, ValueError) as error:
@@ -76,6 +80,13 @@ def write(version: Path, manifest: dict[str, Any]) -> None:
     """Write the model card, the digests of all files, and last the manifest."""
     (version / CARD).write_text(render(manifest), encoding="utf-8")
     write_json(version / FILE, {**manifest, "files": _digests(version)})
+
+
+def record_blessing(version: Path, manifest: dict[str, Any], blessing: dict[str, Any]) -> None:
+    """Add a blessing to the manifest and its card. All other digests stay those of the files that were checked."""
+    blessed = {**manifest, "blessing": blessing}
+    (version / CARD).write_text(render(blessed), encoding="utf-8")
+    write_json(version / FILE, {**blessed, "files": {**manifest["files"], CARD: _sha256(version / CARD)}})
 
 
 def verify(version: Path, manifest: dict[str, Any]) -> list[str]:

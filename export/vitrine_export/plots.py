@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.set(xlabel="epoch", title=title)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def confusion(matrix: np.ndarray[Any, Any], labels: Sequence[str], path: Path) -> None:
@@ -49,7 +50,7 @@ def confusion(matrix: np.ndarray[Any, Any], labels: Sequence[str], path: Path) -
                     color="white" if dark else "black",
                     fontsize=8,
                 )
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def prediction_grid(
@@ -76,4 +77,11 @@ def prediction_grid(
         cell.imshow(rgb)
         colour = _GOOD if truth[i] == predicted[i] else _BAD
         cell.set_title(f"{predicted[i]} {scores[i]:.0%}\n(is {truth[i]})", fontsize=8, color=colour)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        # Labels may be in any script; what the font does not have is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=110)

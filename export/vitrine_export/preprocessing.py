@@ -31,7 +31,7 @@ class PreprocessingError(ValueError):
 def resize(height: int, width: int | None = None, antialias: bool = False) -> Step:
     """Bilinear resize to `height` x `width` pixels (square without `width`); uint8 or float in, float32 out."""
     size = (height, height if width is None else width)
-    if not all(isinstance(side, int) and 1 <= side <= 4096 for side in size):
+    if not all(type(side) is int and 1 <= side <= 4096 for side in size):
         raise PreprocessingError(f"resize{size}: sides are whole numbers from 1 to 4096")
     return lambda images: tf.cast(tf.image.resize(images, size, antialias=antialias), tf.float32)
 

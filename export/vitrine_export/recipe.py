@@ -6,6 +6,7 @@ that names the file, the key and what is accepted there.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -115,17 +116,35 @@ class Recipe(_Strict):
         return spec
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with two habits of people in mind: 1e-3 is a number, and a key given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
 def load_recipe(path: Path, *, data: Path | None = None, name: str | None = None) -> Recipe:
     """Read and check the recipe at `path`; `data` and `name` override `dataset.path` and `name`.
 
     Raises RecipeError, one line for each thing that is wrong.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506, a SafeLoader
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; the ones supplied are in recipes/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise RecipeError(f"{path}: is nested too deeply") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):

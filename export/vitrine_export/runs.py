@@ -43,10 +43,18 @@ class Run:
             raise RunError(f"{self.folder}: made by another version of vitrine-export: {error}") from None
 
     def dataset(self) -> DatasetIndex:
-        return DatasetIndex.from_json(self._read("dataset.json"))
+        text = self._read("dataset.json")
+        try:
+            return DatasetIndex.from_json(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged("dataset.json", error) from None
 
     def metrics(self) -> dict[str, Any]:
-        return json.loads(self._read("metrics.json"))
+        text = self._read("metrics.json")
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._damaged("metrics.json", error) from None
 
     def _read(self, name: str) -> str:
         try:
@@ -56,11 +64,25 @@ class Run:
                 f"{self.folder}: no trained run there; run `make train` (vitrine-export train) first"
             ) from None
 
-    def require_network(self) -> Path:
+    def network(self) -> Any:
+        """The trained keras.Model."""
+        self.require()
+        import keras
+
+        try:
+            return keras.saving.load_model(self.network_file, compile=False, safe_mode=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise self._damaged(self.network_file.name, error) from None
+
+    def require(self) -> None:
+        """Raise RunError where nothing has been trained; quick, and without TensorFlow."""
         self._read("recipe.json")
         if not self.network_file.is_file():
             raise RunError(f"{self.network_file}: missing; run `make train` (vitrine-export train) first")
-        return self.network_file
+
+    def _damaged(self, name: str, error: Exception) -> RunError:
+        reason = " ".join(str(error).split())[:200]
+        return RunError(f"{self.folder / name}: cannot be read: {reason}; train again")
 
 
 @contextlib.contextmanager

@@ -81,6 +81,7 @@ class ServingModule(tf.Module):
 
     def _pixels(self, images: tf.Tensor) -> _Tensors:
         with tf.control_dependencies([_not_empty(images, "images")]):
+            images = tf.ensure_shape(images, [None, None, None, 3])
             probabilities, _ = self._run(self._preprocessing.from_pixels(images))
         labels, scores = self._best(probabilities)
         return {"labels": labels, "scores": scores}
@@ -104,6 +105,9 @@ class ServingModule(tf.Module):
     def _run(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Probabilities and features of preprocessed images, batched with those of other requests."""
         sizes = self._batching.allowed_batch_sizes
+        # Servers do not check a request against the signature's shapes. What gets into the batch with a shape of its
+        # own fails everybody in it, so it is refused here.
+        images = tf.ensure_shape(images, [None, *self._preprocessing.output_shape])
         # The raw op, because tf.nondifferentiable_batch_function cannot name the queue that signatures share.
         probabilities, features = tf.raw_ops.BatchFunction(
             in_tensors=[images],

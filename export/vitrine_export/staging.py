@@ -16,6 +16,7 @@ from pathlib import Path
 
 # Not a number, so no server takes it for a version; hidden, so it is no class folder either.
 PREFIX = ".vitrine-staging-"
+_REPLACED = "replaced"
 
 
 @contextlib.contextmanager
@@ -45,9 +46,16 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh = staging / "new"
         fresh.mkdir()
         yield fresh
+        old = staging / _REPLACED / folder.name
         if folder.exists():
-            folder.rename(staging / "old")
-        fresh.rename(folder)
+            old.parent.mkdir()
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:
@@ -69,8 +77,16 @@ def _remove_leftovers(parent: Path) -> None:
             descriptor = os.open(entry, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _restore_replaced(entry)
                 shutil.rmtree(entry, ignore_errors=True)
             except BlockingIOError:
                 pass  # Whoever builds there lives.
             finally:
                 os.close(descriptor)
+
+
+def _restore_replaced(leftover: Path) -> None:
+    """Put back what a process killed between its two renames had moved out of the way."""
+    for old in leftover.glob(f"{_REPLACED}/*"):
+        if not (leftover.parent / old.name).exists():
+            old.rename(leftover.parent / old.name)

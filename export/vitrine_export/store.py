@@ -15,14 +15,7 @@ from pathlib import Path
 from vitrine_export import manifest
 from vitrine_export.errors import StoreError
 from vitrine_export.staging import staging_folder
-
-
-def versions(models: Path, name: str) -> list[int]:
-    """The version numbers of model `name`, increasing."""
-    folder = models / name
-    if not folder.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isascii() and entry.name.isdigit())
+from vitrine_serving.model_store import local_versions
 
 
 def publish(candidate: Path, models: Path) -> Path:
@@ -53,7 +46,7 @@ def publish(candidate: Path, models: Path) -> Path:
 
 def _take_number(staging: Path, models: Path, name: str) -> Path:
     while True:
-        target = models / name / str(max(versions(models, name), default=0) + 1)
+        target = models / name / str(max(local_versions(models / name), default=0) + 1)
         try:
             staging.rename(target)
         except OSError as error:

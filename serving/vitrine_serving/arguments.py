@@ -11,7 +11,9 @@ from vitrine_serving.engines import ENGINES, ServerOptions
 def server_arguments() -> argparse.ArgumentParser:
     """A parent parser: which model of which store, by which engine, on which ports."""
     parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--models", type=Path, default=Path("models"), help="the model store (default: %(default)s)")
+    parent.add_argument(
+        "--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)"
+    )
     parent.add_argument("--model", default="digits", help="the model's name in it (default: %(default)s)")
     parent.add_argument(
         "--engine",
@@ -29,8 +31,13 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
     return ServerOptions(arguments.model, base_path, arguments.grpc_port, arguments.rest_port)
 
 
+def _local_folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: only local folders can be served from")
+    return Path(text)
+
+
 def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: accepted are 1 to 65535")
-    return port
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: accepted are 1 to 65535")
+    return int(text)

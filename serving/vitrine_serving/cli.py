@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import shlex
 import sys
 from pathlib import Path
-from types import FrameType
 
 from vitrine_serving.arguments import server_arguments, server_options
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
-from vitrine_serving.server_process import running_server
+from vitrine_serving.model_store import newest_version
+from vitrine_serving.server_process import interrupt_on_signals, running_server
 
 _EXAMPLES = """\
 examples:
@@ -50,7 +50,7 @@ def _up(arguments: argparse.Namespace) -> None:
     engine = choose(arguments.engine)
     options = server_options(arguments)
     _say(f"engine: {engine.name} ({engine.why})")
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_signals()
     try:
         with running_server(engine, options) as server:
             _say(_welcome(options))
@@ -75,15 +75,10 @@ def _welcome(options: ServerOptions) -> str:
 
 def _curl(url: str, base_path: Path) -> str:
     """A command to paste; it asks with a golden picture where the newest version has one."""
-    newest = max((entry for entry in base_path.iterdir() if entry.name.isdigit()), key=lambda path: int(path.name))
+    newest = newest_version(base_path) or base_path
     picture = next(iter(sorted(newest.glob("assets.extra/golden/*"))), Path("PICTURE.jpg"))
-    encoded = f"$(base64 < '{picture}' | tr -d '\\n')"
+    encoded = f"$(base64 < {shlex.quote(str(picture))} | tr -d '\\n')"
     return f"""curl -s {url}:predict -d '{{"instances": [{{"b64": "'"{encoded}"'"}}]}}'"""
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
-    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,8 @@ from vitrine_client.tables import format_table
 from vitrine_serving.arguments import server_arguments, server_options
 from vitrine_serving.engines import choose
 from vitrine_serving.errors import CommandError
-from vitrine_serving.server_process import has_version, running_server
+from vitrine_serving.model_store import newest_version
+from vitrine_serving.server_process import interrupt_on_signals, running_server
 
 _PICTURES = 6
 _HEADERS = ("picture", "true label", "label", "score", "transport", "milliseconds")
@@ -25,8 +26,9 @@ _HEADERS = ("picture", "true label", "label", "score", "transport", "millisecond
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="vitrine-demo", description=__doc__, parents=[server_arguments()])
     arguments = parser.parse_args(argv)
-    engine, options = choose(arguments.engine), server_options(arguments)
+    interrupt_on_signals()
     try:
+        engine, options = choose(arguments.engine), server_options(arguments)
         pictures = _held_out_pictures(options.base_path)
         sys.stderr.write(f"starting a server, engine: {engine.name} ({engine.why})\n")
         with running_server(engine, options):
@@ -38,13 +40,16 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(format_table(_HEADERS, rows) + "\n")
     except (CommandError, VitrineError) as error:
         sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the server is stopped\n")
+        sys.exit(130)
 
 
 def _held_out_pictures(base_path: Path) -> list[tuple[Path, str, str]]:
     """Golden pictures of the newest version, from the test split: file, name in the data set, true label."""
-    if not has_version(base_path):
+    newest = newest_version(base_path)
+    if newest is None:
         raise CommandError(f"{base_path} holds no version; `make train export` publishes one")
-    newest = max((entry for entry in base_path.iterdir() if entry.name.isdigit()), key=lambda path: int(path.name))
     manifest = json.loads((newest / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
     return [(newest / entry["file"], entry["source"], entry["label"]) for entry in manifest["golden"][:_PICTURES]]
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from vitrine_client import DeadlineExceeded, RestClient, VitrineError
 from vitrine_serving.engines import Engine, ServerOptions
 from vitrine_serving.errors import CommandError
+from vitrine_serving.model_store import newest_version
 
 STOP_SECONDS = 40
 START_SECONDS = 300
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def has_version(base_path: Path) -> bool:
-    """Whether a model's folder holds at least one version."""
-    return base_path.is_dir() and any(entry.name.isdigit() and entry.is_dir() for entry in base_path.iterdir())
+def interrupt_on_signals() -> None:
+    """Have SIGTERM, and SIGHUP of a terminal that closes, end a command as Ctrl-C does: the server with it."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 @contextlib.contextmanager
@@ -28,17 +38,29 @@ def running_server(engine: Engine, options: ServerOptions) -> Iterator[subproces
 
     Raises CommandError where there is nothing to serve, a port is taken, or the server ends before it answers.
     """
-    if not has_version(options.base_path):
+    if newest_version(options.base_path) is None:
         raise CommandError(f"nothing to serve: {options.base_path} holds no version; `make train export` publishes one")
+    if options.grpc_port == options.rest_port:
+        raise CommandError(f"GRPC_PORT and REST_PORT are both {options.grpc_port}; give them different ports")
     for port in (options.grpc_port, options.rest_port):
         _require_free(port)
     # Its own session: Ctrl-C reaches us alone, and we end the server in order.
-    process = subprocess.Popen(engine.command(options), start_new_session=True)
+    process = subprocess.Popen(
+        engine.command(options), start_new_session=True, preexec_fn=_end_with_parent(engine.stop_signal)
+    )
     try:
         _wait_until_available(process, options)
         yield process
     finally:
         _stop(process, engine, options)
+
+
+def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
+    """What a child does so that it does not outlive a parent that is killed; Linux only."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, stop_signal)
 
 
 def _require_free(port: int) -> None:

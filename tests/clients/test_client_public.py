@@ -7,8 +7,10 @@ import subprocess
 import sys
 import types
 
+import pytest
+
 import vitrine_client
-from vitrine_client import errors
+from vitrine_client import GrpcClient, InvalidInput, RestClient, errors
 
 
 def test_all_is_complete_and_sorted():
@@ -54,3 +56,28 @@ def test_public_names_are_documented():
             for method_name, method in inspect.getmembers(value, inspect.isfunction):
                 if not method_name.startswith("_"):
                     assert method.__doc__, f"{name}.{method_name}"
+
+
+@pytest.mark.parametrize("client", [GrpcClient, RestClient])
+@pytest.mark.parametrize(
+    "wrong", [{"model": 5}, {"model": "\ud800"}, {"version": True}, {"timeout": 1e300}, {"timeout": 0}], ids=repr
+)
+def test_wrong_arguments_are_named(client, wrong: dict):
+    [name] = wrong
+    with pytest.raises(InvalidInput, match=name):
+        client("localhost:1", **{"model": "m", **wrong})
+
+
+@pytest.mark.parametrize("client", [GrpcClient, RestClient])
+def test_wrong_addresses_names_and_values_are_refused_before_anything_is_sent(client):
+    with pytest.raises(InvalidInput):
+        client(5, model="m")
+    with client("localhost:1", model="m") as asking:
+        for inputs, signature_name in (
+            ({"x": [1]}, 5),
+            ({5: [1]}, "s"),
+            ({"x": ["\ud800"]}, "s"),
+            ({"x": [1]}, "\ud800"),
+        ):
+            with pytest.raises(InvalidInput):
+                asking.predict(inputs, signature_name=signature_name)

@@ -222,3 +222,12 @@ def test_outputs_that_no_longer_match_are_looked_up_again(rest_standin: RestStan
         rest_standin.bodies[":predict"] = b'{"outputs": {"something": 1, "else": 2}}'
         with pytest.raises(BadResponse, match="do not match the metadata of signature 'one'"):
             client.predict({"x": [1]}, "one")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    rest_standin: RestStandin, monkeypatch: pytest.MonkeyPatch, closed_port: int
+):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
+    with RestClient(rest_standin.address, model="flowers") as client:
+        assert client.status().versions == ()

@@ -57,6 +57,18 @@ def test_one_corrupt_picture_of_sixteen_in_flight_fails_alone(connect, golden: l
                     assert prediction.label == str(best)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_pixels_with_other_channels_fail_alone(connect, golden: list[dict], channels: int) -> None:
+    """Servers do not check shapes, so it is the model that must keep them out of the batch."""
+    odd = {"images": np.zeros((1, 32, 32, channels), np.uint8)}
+    with connect() as client, ThreadPoolExecutor(16) as pool:
+        for _ in range(5):
+            good = [pool.submit(client.classify, [entry["bytes"]]) for entry in golden[:15]]
+            bad = pool.submit(client.predict, odd, signature_name="pixels")
+            assert isinstance(bad.exception(), InvalidInput)
+            assert [future.exception() for future in good] == [None] * 15
+
+
 def _bomb(encode: Callable[..., bytes]) -> bytes:
     """A real PNG whose header claims 3.6 billion pixels."""
     png = encode("RGB", "PNG")
@@ -103,7 +115,17 @@ def test_names_that_the_server_does_not_know(connect, golden: list[dict]) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b'{"instances": 3}', b'{"instances": [{"b64": "!!"}]}', b"[" * 100_000, b"\xff\xfe"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'{"instances": 3}',
+        b'{"instances": [{"b64": "!!"}]}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"signature_name": "\\ud800", "inputs": ["a"]}',
+    ],
 )
 def test_malformed_json_is_400_with_an_error_text(digits_server: ServerOptions, body: bytes) -> None:
     url = f"http://localhost:{digits_server.rest_port}/v1/models/digits:predict"

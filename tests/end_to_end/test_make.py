@@ -136,6 +136,15 @@ def test_the_readmes_client_code_runs(serving: str, workspace: Workspace) -> Non
     assert done.stdout.startswith("7 ")
 
 
+def test_values_are_never_shell_code(serving: str, workspace: Workspace) -> None:
+    folder = workspace.folder / 'daisy\'s "own" pictures'
+    folder.mkdir()
+    shutil.copy(workspace.folder / "data" / "digits" / "7" / "0007.png", folder / "a; echo b.png")
+    done = workspace.make("predict", f"IMAGE={folder}/a; echo b.png")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"a; echo b\.png\s+7\s", done.stdout)
+
+
 def test_without_a_server_predict_and_status_say_so(workspace: Workspace, digits_folder: Path) -> None:
     for arguments in (("predict", f"IMAGE={digits_folder}/7/0007.png"), ("status",)):
         done = workspace.make("GRPC_PORT=1", *arguments)

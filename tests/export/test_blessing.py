@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import keras
@@ -21,8 +22,7 @@ def rejected(candidate: Path, match: str) -> Path:
     with pytest.raises(BlessingError, match=match):
         bless(candidate)
     assert not candidate.exists()
-    [aside] = candidate.parent.iterdir()
-    assert not aside.name.isdigit()
+    [aside] = candidate.parent.parent.glob("run.rejected-*")
     return aside
 
 
@@ -101,6 +101,22 @@ def test_a_function_that_must_be_compiled_by_xla(candidate: Path) -> None:
     path.write_bytes(saved.SerializeToString())
     manifest.write(candidate, manifest.read(candidate))
     rejected(candidate, "jit_compile=True")
+
+
+def test_an_export_swapped_while_it_is_checked(candidate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blessing would be another model's."""
+    real_run = subprocess.run
+
+    def run_and_swap(*arguments, **options):
+        done = real_run(*arguments, **options)
+        (candidate / "assets" / "labels.txt").write_text("of another training\n")
+        manifest.write(candidate, {**manifest.read(candidate), "description": "another", "blessing": None})
+        return done
+
+    monkeypatch.setattr("vitrine_export.blessing.subprocess.run", run_and_swap)
+    with pytest.raises(BlessingError, match="was changed while it was checked"):
+        bless(candidate)
+    assert manifest.read(candidate)["blessing"] is None
 
 
 def test_nothing_to_bless(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +141,26 @@ def test_folders_whose_names_differ_only_in_case(pictures: Path, encode) -> None
     (pictures / "Cat" / "1.png").write_bytes(encode(seed=5000))
     with pytest.raises(DatasetError, match="differ only in case: 'Cat' and 'cat'; merge or rename"):
         index(pictures)
+
+
+def test_a_class_folder_whose_name_cannot_be_a_label(pictures: Path) -> None:
+    (pictures / "two\nlines").mkdir()
+    with pytest.raises(DatasetError, match="cannot be a label"):
+        index(pictures)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_class_folder_whose_name_is_no_text(pictures: Path) -> None:
+    Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9")).mkdir()
+    with pytest.raises(DatasetError, match="cannot be a label"):
+        index(pictures)
+
+
+def test_folders_of_splits_are_not_taken_for_classes(pictures: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        shutil.copytree(pictures, tmp_path / "parted" / split)
+    with pytest.raises(DatasetError, match="these are splits, not classes: test, train"):
+        index(tmp_path / "parted")
 
 
 def test_too_few_pictures_for_three_splits(pictures: Path) -> None:

@@ -119,6 +119,13 @@ def test_a_decompression_bomb_is_refused_by_what_it_claims(name: str) -> None:
         _decode(BOMBS[name])
 
 
+def test_a_gif_of_endless_tiny_blocks_is_refused() -> None:
+    empty_comment = b"\x21\xfe\x00"
+    screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="does not end within 8192 blocks"):
+        _decode(screen + empty_comment * 100_000)
+
+
 def test_the_pixel_limit_is_the_recipes_to_choose(encode) -> None:
     data = encode("RGB", "JPEG", size=(40, 30))
     assert _decode(data, "decode(max_pixels=1200)|resize(4)").shape == (4, 4, 3)

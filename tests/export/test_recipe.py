@@ -72,6 +72,11 @@ def test_a_mistake_names_file_key_and_what_is_accepted(write, change: tuple[str,
         assert part in str(caught.value)
 
 
+def test_numbers_may_be_written_as_people_write_them(write) -> None:
+    recipe = load_recipe(write(GOOD + "training: {learning_rate: 1e-3}\n"))
+    assert recipe.training.learning_rate == 0.001
+
+
 def test_every_mistake_is_reported_at_once(write) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(GOOD.replace("pets", "../x") + "extra: 1\n"))
@@ -83,6 +88,10 @@ def test_files_that_are_no_recipe(write, tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match="is not YAML"):
         load_recipe(write("name: [unclosed"))
+    with pytest.raises(RecipeError, match="the key 'name' is given twice"):
+        load_recipe(write(GOOD + "name: dogs\n"))
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        load_recipe(write("a: " + "[" * 5000))
     with pytest.raises(RecipeError, match="must hold keys and values"):
         load_recipe(write("just text"))
     with pytest.raises(RecipeError, match="cannot be read"):

@@ -16,7 +16,8 @@ import pytest
 from vitrine_export import manifest
 from vitrine_export.errors import RunError, StoreError
 from vitrine_export.staging import staging_folder
-from vitrine_export.store import publish, versions
+from vitrine_export.store import publish
+from vitrine_serving.model_store import local_versions
 
 
 def in_child(act: Callable[[], object]) -> int:
@@ -37,7 +38,7 @@ def in_child(act: Callable[[], object]) -> int:
 
 def whole(models: Path, name: str = "digits") -> list[int]:
     """The versions in the store, each checked to be complete."""
-    found = versions(models, name)
+    found = list(local_versions(models / name))
     for version in found:
         folder = models / name / str(version)
         assert manifest.verify(folder, manifest.read(folder)) == []
@@ -58,7 +59,7 @@ def test_versions_count_up_and_hold_what_was_exported(candidate: Path, tmp_path:
 
 def test_numbers_go_on_from_the_highest_whatever_else_lies_there(candidate: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    for name in ("7", "notes", "rejected-1"):
+    for name in ("7", "notes", "rejected-1", "²"):
         (models / "digits" / name).mkdir(parents=True)
     assert publish(candidate, models).name == "8"
 
@@ -187,4 +188,4 @@ def test_only_a_blessed_and_undamaged_export_is_published(candidate: Path, tmp_p
         publish(candidate, tmp_path / "models")
     with pytest.raises(RunError, match="no export there"):
         publish(tmp_path, tmp_path / "models")
-    assert versions(tmp_path / "models", "digits") == []
+    assert local_versions(tmp_path / "models" / "digits") == {}

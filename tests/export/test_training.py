@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_a_run_leaves_figures_pictures_and_the_network(digits_run: Run) -> None:
     assert metrics["accuracy"] > 0.8
     assert np.sum(metrics["confusion_matrix"]) == metrics["pictures"] == digits_run.dataset().counts()["test"]
     assert set(metrics["per_class"]) == {str(digit) for digit in range(10)}
-    assert digits_run.require_network().is_file()
+    assert digits_run.network_file.is_file()
     assert {path.name for path in digits_run.plots.iterdir()} == {
         "curves.png",
         "confusion_matrix.png",
@@ -98,6 +99,34 @@ def test_an_interrupted_run_leaves_the_old_one(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
     assert (tmp_path / "digits" / "recipe.json").read_text() == "old"
+
+
+def test_killed_between_the_old_run_and_the_new(tmp_path: Path) -> None:
+    with fresh_run(tmp_path / "digits") as run:
+        (run.folder / "recipe.json").write_text("old")
+    child = os.fork()
+    if child == 0:
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "os.rename" and str(arguments[0]).endswith("/new"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        with fresh_run(tmp_path / "digits"):
+            pass
+    os.waitpid(child, 0)
+    assert not (tmp_path / "digits").exists()
+    with pytest.raises(KeyboardInterrupt), fresh_run(tmp_path / "digits"):
+        raise KeyboardInterrupt
+    assert (tmp_path / "digits" / "recipe.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "metrics.json", "recipe.json", "model.keras"])
+def test_a_damaged_file_of_a_run_is_named(digits_run: Run, tmp_path: Path, name: str) -> None:
+    run = Run(Path(shutil.copytree(digits_run.folder, tmp_path / "damaged")))
+    (run.folder / name).write_text("{")
+    with pytest.raises(RunError, match="another version" if name == "recipe.json" else name):
+        run.recipe(), run.dataset(), run.metrics(), run.network()
 
 
 def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def curl_line(said: str) -> str:
     return next(line.strip() for line in said.splitlines() if line.strip().startswith("curl "))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_says_where_it_listens_and_ends_in_order(up, number: signal.Signals) -> None:
     server = up("--engine", "embedded")
     server.wait_until_ready()
@@ -82,6 +82,14 @@ def test_it_says_where_it_listens_and_ends_in_order(up, number: signal.Signals) 
     assert "Traceback" not in server.said
     assert not listens(server.grpc_port)
     assert not listens(server.rest_port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a server outlives a parent that is killed")
+def test_the_server_ends_with_a_parent_that_is_killed(up) -> None:
+    server = up("--engine", "embedded")
+    server.wait_until_ready()
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not listens(server.grpc_port) and not listens(server.rest_port), "the server has ended")
 
 
 def test_the_curl_line_works_as_pasted(up) -> None:
@@ -153,7 +161,10 @@ def test_a_busy_port(digits_store: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("down",), ("up", "--engine", "triton"), ("up", "--grpc-port", "70000")])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("down",), ("up", "--engine", "triton"), ("up", "--grpc-port", "70000"), ("up", "--models", "gs://bucket")],
+)
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert subprocess.run([COMMAND, *arguments], capture_output=True).returncode == 2
 

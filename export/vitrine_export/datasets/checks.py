@@ -44,6 +44,8 @@ def _check(path: Path, preprocess: Callable[[tf.Tensor], tf.Tensor]) -> Checked:
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
         return Checked(path, "", f"not a picture by its name: {suffix or 'no suffix'}")
+    if not path.name.isprintable():
+        return Checked(path, "", "its name holds characters that cannot be printed")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -14,6 +14,8 @@ from vitrine_export.datasets.index import SPLITS, DatasetIndex, Picture, Skipped
 from vitrine_export.errors import DatasetError
 from vitrine_export.recipe import Split
 
+_SPLIT_NAMES = {"train", "training", "valid", "validation", "val", "test", "testing"}
+
 
 def index_folders(root: Path, split: Split, preprocess: Callable[[tf.Tensor], tf.Tensor]) -> DatasetIndex:
     """Find, check and split the pictures below `root`; a sub-folder's name is the label of all pictures in it.
@@ -29,7 +31,7 @@ def index_folders(root: Path, split: Split, preprocess: Callable[[tf.Tensor], tf
     )
     pictures, skipped = [], []
     for (label, _), outcome in zip(files, checked, strict=True):
-        name = outcome.path.relative_to(root).as_posix()
+        name = outcome.path.relative_to(root).as_posix().encode(errors="replace").decode()
         if outcome.reason is None:
             pictures.append(Picture(name, label, outcome.sha256, split_of(outcome, split)))
         else:
@@ -57,6 +59,17 @@ def _class_folders(root: Path) -> dict[str, Path]:
             f"{root}: needs at least two class folders, found {found}; "
             "put the pictures of each class into a folder of their own"
         )
+    for folder in folders:
+        if not folder.name.isprintable():
+            raise DatasetError(
+                f"{root}: the class folder {folder.name!a} cannot be a label: its name holds characters that "
+                "cannot be printed; rename it"
+            )
+    if all(folder.name.lower() in _SPLIT_NAMES and _has_folders(folder) for folder in folders):
+        raise DatasetError(
+            f"{root}: these are splits, not classes: {', '.join(folder.name for folder in folders)}; "
+            "give a folder that holds one folder of pictures per class, such as one of them"
+        )
     by_lower: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         by_lower[folder.name.casefold()].append(folder.name)
@@ -65,6 +78,10 @@ def _class_folders(root: Path) -> dict[str, Path]:
         pairs = "; ".join(" and ".join(map(repr, names)) for names in clashes)
         raise DatasetError(f"{root}: class folders whose names differ only in case: {pairs}; merge or rename them")
     return {folder.name: folder for folder in folders}
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() for entry in folder.iterdir())
 
 
 def _files(folder: Path) -> list[Path]:

@@ -93,5 +93,10 @@ def _to_dict(message: Message) -> dict[str, Any]:
 
 
 def _dump(document: dict[str, Any]) -> bytes:
-    # Strings that were not UTF-8 go out as the bytes they were.
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        # Strings that were not UTF-8 go out as the bytes they were.
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # An error that quotes half a surrogate pair, which JSON can spell and UTF-8 cannot.
+        return text.encode("utf-8", "replace")
