@@ -67,7 +67,7 @@ def read(version: Path) -> dict[str, Any]:
     """The manifest of the version in folder `version`; RunError where there is none that can be read."""
     try:
         manifest = json.loads((version / FILE).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or not re.match(MODEL_NAME, str(manifest.get("model"))):
+        if not isinstance(manifest, dict) or not re.fullmatch(MODEL_NAME, str(manifest.get("model"))):
             raise ValueError("it is not the manifest of an export")
         return manifest
     except FileNotFoundError:
