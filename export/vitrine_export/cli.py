@@ -17,6 +17,7 @@ from vitrine_client.tables import format_table
 from vitrine_export.errors import ExportError
 from vitrine_export.recipe import Recipe, load_recipe
 from vitrine_export.runs import Run
+from vitrine_serving.arguments import local_folder
 
 _EXAMPLES = """\
 examples:
@@ -75,15 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     command("bless", _bless, "check the candidate in a fresh process, as a server would load it")
     publish = command("publish", _publish, "put the blessed candidate into the model store as its next version")
     publish.add_argument(
-        "--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)"
+        "--models", type=local_folder, default=Path("models"), help="the model store (default: %(default)s)"
     )
     return parser
-
-
-def _local_folder(text: str) -> Path:
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text}: only local folders can be published to")
-    return Path(text)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

@@ -14,9 +14,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from vitrine_export.signatures import EXAMPLE_KEY, SIGNATURES
+from vitrine_serving.embedded.warmup import FILE, MAX_RECORDS
 
-FILE = "assets.extra/tf_serving_warmup_requests"
-MAX_RECORDS = 1000
 _PICTURES = 8
 
 

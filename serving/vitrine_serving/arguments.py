@@ -12,7 +12,7 @@ def server_arguments() -> argparse.ArgumentParser:
     """A parent parser: which model of which store, by which engine, on which ports."""
     parent = argparse.ArgumentParser(add_help=False)
     parent.add_argument(
-        "--models", type=_local_folder, default=Path("models"), help="the model store (default: %(default)s)"
+        "--models", type=local_folder, default=Path("models"), help="the model store (default: %(default)s)"
     )
     parent.add_argument("--model", default="digits", help="the model's name in it (default: %(default)s)")
     parent.add_argument(
@@ -31,9 +31,10 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
     return ServerOptions(arguments.model, base_path, arguments.grpc_port, arguments.rest_port)
 
 
-def _local_folder(text: str) -> Path:
+def local_folder(text: str) -> Path:
+    """A model store's folder, as an argparse type; an address such as gs://bucket is refused."""
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text}: only local folders can be served from")
+        raise argparse.ArgumentTypeError(f"{text}: only a local folder can be the model store")
     return Path(text)
 
 

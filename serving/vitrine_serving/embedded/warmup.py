@@ -14,17 +14,18 @@ from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
 from vitrine_serving.embedded.saved_model import SavedModel
 from vitrine_serving.embedded.tensors import to_ndarray
 
+FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
 def replay(model: SavedModel, path: str) -> int:
     """Run the warm-up requests of the SavedModel in directory `path`; returns how many there were.
 
-    A model without a warm-up file has none. Predict, classify and regress records are run; as in
+    A model without a warm-up file has none. Predict, classify, regress and multi-inference records are run; as in
     TensorFlow Serving any failure, a file that is not a TFRecord of PredictionLog, and more than 1000
     records raise ServingError.
     """
-    warmup_file = tf.io.gfile.join(path, "assets.extra", "tf_serving_warmup_requests")
+    warmup_file = tf.io.gfile.join(path, FILE)
     if not tf.io.gfile.exists(warmup_file):
         return 0
     count = 0
