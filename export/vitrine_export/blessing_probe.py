@@ -24,8 +24,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_export import golden, manifest
 from vitrine_export.signatures import CLASSIFY_METHOD, EXAMPLE_KEY, SIGNATURES
-from vitrine_serving.embedded import warmup as warmup_replay
-from vitrine_serving.embedded.saved_model import SavedModel, load_saved_model
+from vitrine_serving.embedded.inference import warmup as warmup_replay
+from vitrine_serving.embedded.inference.saved_model import SavedModel, load_saved_model
 
 _TIMED_REQUESTS = 20
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from vitrine_export.signatures import EXAMPLE_KEY, SIGNATURES
-from vitrine_serving.embedded.warmup import FILE, MAX_RECORDS
+from vitrine_serving.embedded.inference.warmup import FILE, MAX_RECORDS
 
 _PICTURES = 8
 

@@ -15,7 +15,7 @@ from vitrine_export.models import FEATURES
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import BatchingConfig
 from vitrine_export.signatures import ServingModule
-from vitrine_serving.embedded.saved_model import load_saved_model
+from vitrine_serving.embedded.inference.saved_model import load_saved_model
 
 SPEC = "decode|resize(16,12)|value_range(-1,1)"
 FORMATS = [

@@ -15,8 +15,8 @@ from vitrine_export.evaluation import probabilities_of
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.runs import Run
 from vitrine_export.signatures import MAX_PICTURES
-from vitrine_serving.embedded.saved_model import SavedModel, load_saved_model
-from vitrine_serving.embedded.warmup import replay
+from vitrine_serving.embedded.inference.saved_model import SavedModel, load_saved_model
+from vitrine_serving.embedded.inference.warmup import replay
 
 SIGNATURES = {"serving_default", "probabilities", "pixels", "features", "classify"}
 

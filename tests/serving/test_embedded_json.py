@@ -15,10 +15,10 @@ from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import types_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.json_arrays import to_array
-from vitrine_serving.embedded.json_requests import Format, parse_predict_request
-from vitrine_serving.embedded.json_responses import predict_response
-from vitrine_serving.embedded.shortest import shortest_doubles
+from vitrine_serving.embedded.rest.json_arrays import to_array
+from vitrine_serving.embedded.rest.json_requests import Format, parse_predict_request
+from vitrine_serving.embedded.rest.json_responses import predict_response
+from vitrine_serving.embedded.rest.shortest import shortest_doubles
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 JSON = st.recursive(

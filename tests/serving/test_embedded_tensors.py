@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError
-from vitrine_serving.embedded.tensors import fill_proto, to_ndarray
+from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 DTYPES = [

@@ -188,8 +188,8 @@ def not_records(version):
 def test_a_warm_up_that_cannot_be_replayed_fails_the_load(put_version, prepare, phrase):
     # In-process: the same function that the server's loader and a blessing call.
     from vitrine_serving.embedded.errors import ServingError
-    from vitrine_serving.embedded.saved_model import load_saved_model
-    from vitrine_serving.embedded.warmup import replay
+    from vitrine_serving.embedded.inference.saved_model import load_saved_model
+    from vitrine_serving.embedded.inference.warmup import replay
 
     path = str(put_version("plus_two", 1, prepare))
     model = load_saved_model(path)

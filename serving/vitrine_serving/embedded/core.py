@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import SignatureNotFoundError, invalid_argument, not_found
-from vitrine_serving.embedded.manager import ServableManager, VersionStatus
-from vitrine_serving.embedded.saved_model import DEFAULT_SIGNATURE
-from vitrine_serving.embedded.servable import Servable
+from vitrine_serving.embedded.inference.saved_model import DEFAULT_SIGNATURE
+from vitrine_serving.embedded.models.manager import ServableManager, VersionStatus
+from vitrine_serving.embedded.models.servable import Servable
 
 Arrays = Mapping[str, NDArray[Any]]
 InputReader = Callable[[meta_graph_pb2.SignatureDef], Arrays]

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
-from vitrine_serving.embedded import grpc_layer, rest_server, warmup
 from vitrine_serving.embedded.core import Core
 from vitrine_serving.embedded.flags import Flags, available_cpus
-from vitrine_serving.embedded.manager import RetryPolicy, ServableManager
-from vitrine_serving.embedded.rest_layer import RestApplication
-from vitrine_serving.embedded.saved_model import SavedModel, SessionOptions, load_saved_model
-from vitrine_serving.embedded.watcher import Watcher
+from vitrine_serving.embedded.grpc import service as grpc_service
+from vitrine_serving.embedded.inference import warmup
+from vitrine_serving.embedded.inference.saved_model import SavedModel, SessionOptions, load_saved_model
+from vitrine_serving.embedded.models.manager import RetryPolicy, ServableManager
+from vitrine_serving.embedded.models.watcher import Watcher
+from vitrine_serving.embedded.rest import server as rest_server
+from vitrine_serving.embedded.rest.application import RestApplication
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Server:
         address = f"0.0.0.0:{grpc_socket.getsockname()[1]}"
         # gRPC binds for itself; until now the socket kept others off the port.
         grpc_socket.close()
-        stop_grpc = grpc_layer.start(self._core, address, flags.grpc_max_threads)
+        stop_grpc = grpc_service.start(self._core, address, flags.grpc_max_threads)
         self._stops.append(lambda: stop_grpc(flags.drain_seconds))
         logger.info("gRPC listening on %s", address)
         if rest_socket is not None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from vitrine_serving.embedded.core import Metadata
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.json_requests import Format
-from vitrine_serving.embedded.manager import VersionStatus
 from vitrine_serving.embedded.messages import metadata_response, signature_def_map, status_response
-from vitrine_serving.embedded.shortest import shortest_doubles
+from vitrine_serving.embedded.models.manager import VersionStatus
+from vitrine_serving.embedded.rest.json_requests import Format
+from vitrine_serving.embedded.rest.shortest import shortest_doubles
 
 
 def predict_response(outputs: Mapping[str, NDArray[Any]], layout: Format) -> bytes:

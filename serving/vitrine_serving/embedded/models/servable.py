@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from vitrine_serving.embedded.saved_model import SavedModel
+from vitrine_serving.embedded.inference.saved_model import SavedModel
 
 
 class Servable:

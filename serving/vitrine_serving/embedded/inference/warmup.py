@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
-from vitrine_serving.embedded.saved_model import SavedModel
-from vitrine_serving.embedded.tensors import to_ndarray
+from vitrine_serving.embedded.inference.saved_model import SavedModel
+from vitrine_serving.embedded.inference.tensors import to_ndarray
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000

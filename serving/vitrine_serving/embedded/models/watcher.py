@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from vitrine_serving.embedded.manager import ServableManager
-from vitrine_serving.embedded.storage import list_versions
+from vitrine_serving.embedded.models.manager import ServableManager
+from vitrine_serving.embedded.models.storage import list_versions
 
 logger = logging.getLogger(__name__)
 

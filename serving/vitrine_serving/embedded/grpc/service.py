@@ -17,8 +17,8 @@ from tensorflow_serving.apis import (
 
 from vitrine_serving.embedded.core import Core, ModelTarget
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error, invalid_argument
+from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
 from vitrine_serving.embedded.messages import metadata_response, status_response
-from vitrine_serving.embedded.tensors import fill_proto, to_ndarray
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from typing import Any
 from urllib.parse import unquote
 
-from vitrine_serving.embedded import json_responses
 from vitrine_serving.embedded.core import Core, ModelTarget
 from vitrine_serving.embedded.errors import (
     ServingError,
@@ -19,7 +18,8 @@ from vitrine_serving.embedded.errors import (
     invalid_argument,
     not_found,
 )
-from vitrine_serving.embedded.json_requests import parse_predict_request
+from vitrine_serving.embedded.rest import json_responses
+from vitrine_serving.embedded.rest.json_requests import parse_predict_request
 
 logger = logging.getLogger(__name__)
 

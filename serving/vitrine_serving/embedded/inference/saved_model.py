@@ -23,7 +23,7 @@ from vitrine_serving.embedded.errors import (
     invalid_argument,
     not_found,
 )
-from vitrine_serving.embedded.tensors import to_ndarray
+from vitrine_serving.embedded.inference.tensors import to_ndarray
 
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVE_TAG = tf.saved_model.SERVING

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vitrine_serving.embedded.errors import Code, ServingError, not_found
-from vitrine_serving.embedded.saved_model import SavedModel
-from vitrine_serving.embedded.servable import Servable
-from vitrine_serving.embedded.storage import fingerprint
+from vitrine_serving.embedded.inference.saved_model import SavedModel
+from vitrine_serving.embedded.models.servable import Servable
+from vitrine_serving.embedded.models.storage import fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.json_arrays import is_base64_object, shorten, to_array
+from vitrine_serving.embedded.rest.json_arrays import is_base64_object, shorten, to_array
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 
