@@ -11,15 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedded_server import COMMAND
+from embedded_server import COMMAND, refused
 from processes import free_port, wait_until
-
-
-def refused(*flags: str | Path) -> tuple[int, str]:
-    """Exit code and stderr of a start that must fail at once."""
-    done = subprocess.run([str(COMMAND), *map(str, flags)], capture_output=True, text=True, timeout=30, check=False)
-    assert not done.stdout
-    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])

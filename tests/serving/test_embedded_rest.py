@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import gzip
 import json
 import socket
 
 import pytest
 import requests
+from raw_http import RawClient, get
 
 
 def b64(data: bytes) -> dict[str, str]:
@@ -30,12 +32,12 @@ def test_rows_and_columns(showcase):
 def test_numbers_are_printed_short_and_as_decimals(showcase):
     # float32 0.2 is 0.20000000298 as a double; a decimal 4 must not look like a whole number.
     body = {"signature_name": "several", "inputs": {"a": [[0.2, 0], [1, 3]], "b": [0, 0]}}
-    assert '"sum": [0.2, 4.0]' in showcase.post(body).text
+    assert '"sum":[0.2,4.0]' in "".join(showcase.post(body).text.split())
 
 
 def test_numbers_that_are_not_finite_are_read_and_written_bare(showcase):
     response = showcase.post(b'{"instances": [NaN, Infinity, -Infinity]}')
-    assert response.text == '{"predictions": [NaN, Infinity, -Infinity]}'
+    assert "".join(response.text.split()) == '{"predictions":[NaN,Infinity,-Infinity]}'
 
 
 def test_several_inputs_and_outputs(showcase):
@@ -90,11 +92,17 @@ def test_metadata(showcase):
     [
         ("/v1/models/other:predict", 404, "Servable not found for request: Latest(other)"),
         ("/v1/models/model/versions/9:predict", 404, "Servable not found for request: Specific(model, 9)"),
-        ("/v1/models/model/versions/99999999999999999999:predict", 400, "Failed to convert version"),
         ("/v1/models/model/labels/canary:predict", 400, "Unrecognized servable version label: canary"),
         ("/v1/models/model:guess", 400, "Malformed request: POST /v1/models/model:guess"),
+        ("/v1/models/model:PREDICT", 400, "Malformed request: POST /v1/models/model:PREDICT"),
+        ("/v1/models/model:predict/", 400, "Malformed request: POST /v1/models/model:predict/"),
+        ("/v1/models/model:predict?a=b", 400, "Malformed request: POST /v1/models/model:predict?a=b"),
+        ("/v1/models/model/versions/HELLO:predict", 400, "Malformed request: POST"),
+        ("/v1/models/model/version/7:predict", 400, "Malformed request: POST"),
         ("/v1/models/model", 400, "Malformed request: POST"),
-        ("/elsewhere", 404, "Malformed request: POST /elsewhere"),
+        ("/v1/models", 400, "Malformed request: POST /v1/models"),
+        ("/v1/", 400, "Malformed request: POST /v1/"),
+        ("/v1/models/o%74her:predict", 404, "Servable not found for request: Latest(other)"),
     ],
 )
 def test_paths_that_lead_nowhere(showcase, path, status, phrase):
@@ -103,9 +111,60 @@ def test_paths_that_lead_nowhere(showcase, path, status, phrase):
     assert (got, phrase in message) == (status, True), message
 
 
+@pytest.mark.parametrize("path", ["/", "/elsewhere", "/v1", "/v2/models/model", "/healthz", "//v1/models/model"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_pages_outside_the_api(showcase, method, path):
+    response = requests.request(method, showcase.url + path, timeout=10)
+    assert (response.status_code, response.headers["content-type"]) == (404, "text/html")
+    assert "<H1>Not Found</H1>" in response.text
+
+
+def test_characters_that_no_path_has(showcase):
+    # requests would encode them.
+    host, port = showcase.url.removeprefix("http://").split(":")
+    for path in ('/v1/models/"model"', "/v1/models/{model}", "/v1/models/mo%6", "/v1/models/mod\xc3\xa9le"):
+        with RawClient((host, int(port))) as client:
+            answer = client.send(get(path).encode("latin-1")).answer()
+            assert (answer.status, answer.headers["content-type"]) == (400, "text/html")
+
+
+def test_a_version_that_is_no_number_of_ours_is_refused_without_a_word(showcase):
+    for version in ("9223372036854775808", "9" * 5000):
+        response = showcase.post({"instances": [1]}, f"/versions/{version}:predict")
+        assert (response.status_code, response.content) == (400, b"")
+        assert response.headers["content-type"] == "application/json"
+        assert requests.get(f"{showcase.model_url}/versions/{version}", timeout=10).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/V1/MODELS/model", "/v1/Models/model/Versions/0007", "/v1/models/mode%6C"])
+def test_what_makes_no_difference_in_a_path(showcase, path):
+    assert requests.get(showcase.url + path, timeout=10).json()["model_version_status"][0]["version"] == "7"
+    assert requests.post(showcase.url + path + ":predict", json={"instances": [1.0]}, timeout=10).status_code == 200
+
+
+def test_a_query_is_part_of_the_name(showcase):
+    response = requests.get(showcase.model_url + "?verbose=1", timeout=10)
+    assert error_of(response) == (404, "Could not find any versions of model model?verbose=1")
+
+
+def test_metadata_in_capitals_is_the_status(showcase):
+    assert "model_version_status" in requests.get(showcase.model_url + "/METADATA", timeout=10).json()
+
+
+def test_the_model_is_missing(showcase):
+    assert error_of(requests.get(showcase.url + "/v1/models", timeout=10)) == (400, "Missing model name in request.")
+    # Here it is not: this one is called "metadata".
+    assert error_of(requests.get(showcase.url + "/v1/models/metadata", timeout=10))[0] == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_methods_the_api_has_no_use_for(showcase, method):
+    status, message = error_of(requests.request(method, showcase.model_url, timeout=10))
+    assert (status, message) == (400, f"Malformed request: {method} /v1/models/model")
+
+
 def test_wrong_methods_and_unknown_models_when_only_looking(showcase):
     assert error_of(requests.get(showcase.model_url + ":predict", timeout=10))[0] == 400
-    assert error_of(requests.put(showcase.model_url, timeout=10))[0] == 400
     assert error_of(requests.get(showcase.url + "/v1/models/other", timeout=10)) == (
         404,
         "Could not find any versions of model other",
@@ -161,6 +220,23 @@ def test_a_body_that_breaks_off_is_dropped_and_others_are_answered(showcase):
         connection.sendall(b"POST /v1/models/model:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
     assert showcase.post({"instances": [1.0]}).status_code == 200
     assert "Traceback" not in showcase.log
+
+
+def test_gzip(showcase):
+    body = b'{"instances": [1.0, 2, 5]}'
+    headers = {"Content-Encoding": "gzip"}
+    response = requests.post(showcase.model_url + ":predict", gzip.compress(body), headers=headers, timeout=10)
+    assert response.json() == {"predictions": [2.5, 3.0, 4.5]}
+    # What cannot be inflated is empty to TensorFlow Serving.
+    for broken in (body, gzip.compress(body)[:-5], gzip.compress(body) + b"more", b"\x1f\x8b", gzip.compress(body) * 2):
+        response = requests.post(showcase.model_url + ":predict", broken, headers=headers, timeout=10)
+        assert "The document is empty" in error_of(response)[1]
+
+
+def test_json_that_is_500000_deep(showcase):
+    body = b'{"instances": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"
+    assert error_of(showcase.post(body))[0] == 400
+    assert showcase.post({"instances": [1.0]}).status_code == 200
 
 
 def test_a_batch_of_none(showcase):

@@ -38,20 +38,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(flags: Flags, stop: threading.Event) -> None:
     grpc_socket = _bind("--port", flags.port)
     rest_socket = _bind("--rest_api_port", flags.rest_api_port) if flags.rest_api_port else None
-    _check_base_path(flags.model_base_path)
+    if not flags.model_config_file:
+        _check_base_path(flags.model_base_path)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Importing TensorFlow takes seconds: whatever can be refused is refused before.
+    from vitrine_serving.embedded.errors import ServingError
     from vitrine_serving.embedded.server import Server
 
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
-    server = Server(flags)
-    server.load(stop)
+    for name in flags.ineffective:
+        logger.warning("--%s has no effect here", name)
+    try:
+        server = Server(flags)
+        server.load(stop)
+    except ServingError as error:
+        raise _StartupError(error.message) from error
+    except OSError as error:
+        raise _StartupError(f"cannot open --access_log {flags.access_log}: {error.strerror or error}") from error
     if not stop.is_set():
         try:
             server.start(grpc_socket, rest_socket)
         except OSError as error:
-            raise _StartupError(f"cannot listen on --port {flags.port}: {error}") from error
+            raise _StartupError(f"cannot listen on --port and --grpc_socket_path: {error}") from error
         stop.wait()
     server.stop()
 

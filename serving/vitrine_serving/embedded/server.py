@@ -1,4 +1,4 @@
-"""The running server: model manager, watcher and the two transports."""
+"""The running server: models, core and the two transports, put together as the flags say."""
 
 from __future__ import annotations
 
@@ -7,96 +7,152 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import tensorflow as tf
 
+from vitrine_serving.embedded import options
+from vitrine_serving.embedded.access_log import AccessLog
 from vitrine_serving.embedded.core import Core
-from vitrine_serving.embedded.flags import Flags, available_cpus
-from vitrine_serving.embedded.grpc import service as grpc_service
-from vitrine_serving.embedded.inference import warmup
-from vitrine_serving.embedded.inference.saved_model import SavedModel, SessionOptions, load_saved_model
-from vitrine_serving.embedded.models.manager import RetryPolicy, ServableManager
-from vitrine_serving.embedded.models.watcher import Watcher
+from vitrine_serving.embedded.errors import Code
+from vitrine_serving.embedded.flags import Flags
+from vitrine_serving.embedded.grpc import server as grpc_server
+from vitrine_serving.embedded.grpc.calls import GrpcHooks
+from vitrine_serving.embedded.grpc.health import Health
+from vitrine_serving.embedded.inference import xla
+from vitrine_serving.embedded.inference.pictures import PictureLimit
+from vitrine_serving.embedded.loading import Loader
+from vitrine_serving.embedded.metrics.server_metrics import Api, ServerMetrics
+from vitrine_serving.embedded.models.config import read_config_file, single_model_config
+from vitrine_serving.embedded.models.models import Models
 from vitrine_serving.embedded.rest import server as rest_server
 from vitrine_serving.embedded.rest.application import RestApplication
+from vitrine_serving.embedded.rest.hooks import RestHooks
 
 logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.1
 
 
 class Server:
     """Everything the command starts, and how it ends."""
 
     def __init__(self, flags: Flags) -> None:
+        """Read all configuration files; raises ServingError for one that is wrong, OSError for the access log."""
         # The version-1 loader announces its deprecation on every load.
         tf.get_logger().setLevel(logging.ERROR)
         self._flags = flags
-        self._session_options = _session_options(flags)
-        self._manager = ServableManager(
-            self._load_model,
-            RetryPolicy(flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6),
+        self._monitoring = options.monitoring(flags)
+        self._grpc_options = options.grpc(flags)
+        self._rest_options = options.rest(flags, self._monitoring)
+        counted = self._monitoring.enabled or flags.per_version_metrics
+        self._metrics = ServerMetrics(flags.per_version_metrics, self._states) if counted else None
+        self._access_log = AccessLog(flags.access_log) if flags.access_log else None
+        self._models = Models(Loader(options.loading(flags), self._metrics).load, options.models(flags))
+        pictures = PictureLimit(flags.max_image_pixels) if flags.max_image_pixels else None
+        self._core = Core(self._models, self._metrics, flags.enable_signature_method_name_check, pictures)
+        self._health = Health() if flags.enable_grpc_healthcheck_service else None
+        self._config = (
+            read_config_file(flags.model_config_file)
+            if flags.model_config_file
+            else single_model_config(flags.model_name, flags.model_base_path)
         )
-        self._watcher = Watcher(
-            self._manager, flags.model_name, flags.model_base_path, flags.file_system_poll_wait_seconds
-        )
-        self._core = Core(self._manager)
+        if not (flags.xla_cpu_compilation_enabled or flags.xla_gpu_compilation_enabled):
+            xla.disable_compilation()
         self._stops: list[Callable[[], object]] = []
 
     def load(self, stop: threading.Event) -> None:
-        """Look for versions and wait until the first is available or has failed, or `stop` is set."""
-        self._watcher.start()
-        while not stop.is_set() and not self._manager.wait_until_settled(0.1):
+        """Look for versions and wait until all have loaded or failed once, or `stop` is set.
+
+        Raises ServingError when the list of models is refused.
+        """
+        self._models.start(self._config)
+        while not stop.is_set() and not self._models.wait_until_settled(_LOOK_SECONDS):
             pass
+        poll = self._flags.model_config_file_poll_wait_seconds
+        if self._flags.model_config_file and poll > 0:
+            self._models.watch_config_file(self._flags.model_config_file, poll)
 
     def start(self, grpc_socket: socket.socket, rest_socket: socket.socket | None) -> None:
         """Accept requests on the two bound sockets; raises OSError when gRPC cannot listen."""
-        flags = self._flags
-        # gRPC reads this as every interface, IPv6 included, like TensorFlow Serving.
-        address = f"0.0.0.0:{grpc_socket.getsockname()[1]}"
+        if self._health is not None:
+            self._models.on_change(self._health.update)
         # gRPC binds for itself; until now the socket kept others off the port.
         grpc_socket.close()
-        stop_grpc = grpc_service.start(self._core, address, flags.grpc_max_threads)
-        self._stops.append(lambda: stop_grpc(flags.drain_seconds))
-        logger.info("gRPC listening on %s", address)
+        hooks = GrpcHooks(self._metrics, self._access_log)
+        stop_grpc = grpc_server.start(self._core, self._grpc_options, self._health, hooks)
+        self._stops.append(lambda: stop_grpc(self._flags.drain_seconds))
+        logger.info("gRPC listening on %s", ", ".join(self._grpc_options.addresses))
         if rest_socket is not None:
-            executor = ThreadPoolExecutor(flags.rest_api_num_threads, "rest")
-            application = RestApplication(self._core, executor)
-            self._stops.append(rest_server.start(application, rest_socket, flags.drain_seconds))
+            application = RestApplication(self._core, self._rest_options, self._rest_hooks())
+            self._stops.append(rest_server.start(application, rest_socket, self._rest_options))
             logger.info("REST listening on 0.0.0.0:%d", rest_socket.getsockname()[1])
 
     def stop(self) -> None:
         """Refuse new requests, give those in flight `--drain_seconds` to finish, unload the models."""
         logger.info("Stopping: finishing requests in flight, for at most %g s", self._flags.drain_seconds)
         deadline = time.monotonic() + self._flags.drain_seconds
-        self._watcher.stop()
+        self._models.stop_watching()
+        if self._health is not None:
+            self._health.stop()
         threads = [threading.Thread(target=stop, daemon=True) for stop in self._stops]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self._manager.stop(max(0.0, deadline - time.monotonic()))
+        self._models.stop(max(0.0, deadline - time.monotonic()))
+        if self._access_log is not None:
+            self._access_log.close()
         logger.info("Stopped")
 
-    def _load_model(self, path: str) -> SavedModel:
-        model = load_saved_model(path, self._session_options)
-        try:
-            started = time.monotonic()
-            count = warmup.replay(model, path)
-            if count:
-                seconds = time.monotonic() - started
-                logger.info("Replayed %d warm-up requests of %s in %.3f s", count, path, seconds)
-        except BaseException:
-            model.close()
-            raise
-        return model
+    def _rest_hooks(self) -> RestHooks:
+        metrics = self._metrics
 
+        def on_finished(model: str, version: int | None, signature: str, api: str, code: Code, seconds: float) -> None:
+            if metrics is not None:
+                named: Api = api or "GetModelStatus"  # type: ignore[assignment]
+                metrics.request_finished(model, version, signature, named, "REST", code, seconds)
 
-def _session_options(flags: Flags) -> SessionOptions:
-    """TensorFlow's own defaults halve the throughput of small models on a CPU."""
-    on_cpu = not tf.config.list_physical_devices("GPU")
-    intra = flags.tensorflow_intra_op_parallelism
-    inter = flags.tensorflow_inter_op_parallelism
-    return SessionOptions(
-        intra_op_parallelism=(1 if on_cpu else 0) if intra is None else intra,
-        inter_op_parallelism=(available_cpus() if on_cpu else 0) if inter is None else inter,
-    )
+        return RestHooks(
+            ready=self._ready,
+            list_models=self._list_models,
+            metrics_text=metrics.text if metrics is not None else None,
+            on_request=self._access_log,
+            on_started=(lambda: metrics.request_started("REST")) if metrics is not None else None,
+            on_finished=on_finished if metrics is not None else None,
+        )
+
+    def _ready(self) -> tuple[bool, dict[str, Any]]:
+        serving = self._models.serving()
+        missing = sorted(name for name, up in serving.items() if not up)
+        ready = bool(serving) and not missing
+        return ready, {"ready": ready, "models": dict(serving), "not_serving": missing}
+
+    def _list_models(self) -> dict[str, Any]:
+        labels = self._models.labels()
+        return {
+            "models": [
+                {
+                    "name": name,
+                    "versions": [
+                        {
+                            "version": str(status.version),
+                            "state": status.state.name,
+                            "labels": sorted(
+                                label for label, at in labels.get(name, {}).items() if at == status.version
+                            ),
+                            "error": str(status.error) if status.error else "",
+                        }
+                        for status in statuses
+                    ],
+                }
+                for name, statuses in self._models.models().items()
+            ]
+        }
+
+    def _states(self) -> list[tuple[str, int, str]]:
+        return [
+            (name, status.version, status.state.name)
+            for name, statuses in self._models.models().items()
+            for status in statuses
+        ]

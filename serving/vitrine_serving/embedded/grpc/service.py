@@ -1,53 +1,84 @@
-"""gRPC: PredictionService and ModelService over the core."""
+"""PredictionService and ModelService: messages to the core and back, nothing else."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_pb2,
     predict_pb2,
+    regression_pb2,
 )
 
 from vitrine_serving.embedded.core import Core, ModelTarget
-from vitrine_serving.embedded.errors import Code, ServingError, internal_error, invalid_argument
+from vitrine_serving.embedded.errors import invalid_argument
+from vitrine_serving.embedded.inference.deadlines import TimeLeft
 from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
 from vitrine_serving.embedded.messages import metadata_response, status_response
 
-logger = logging.getLogger(__name__)
-
-# A status message travels in a header, which clients refuse when large. TensorFlow Serving's limit.
-_MAX_MESSAGE = 1024
-_STATUS = {code: next(s for s in grpc.StatusCode if s.value[0] == code) for code in Code}
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 
-class _Service:
-    def __init__(self, core: Core) -> None:
+class Services:
+    """Every method takes a request message and what is left of its time, and returns the response message.
+
+    Raises ServingError, which the caller turns into a gRPC status.
+    """
+
+    def __init__(self, core: Core, tensor_content: bool) -> None:
+        """`tensor_content`: answer tensors as raw bytes and not in typed fields."""
         self._core = core
+        self._tensor_content = tensor_content
 
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    def predict(self, request: predict_pb2.PredictRequest, time_left: TimeLeft) -> predict_pb2.PredictResponse:
         prediction = self._core.predict(
             _target(request),
             request.model_spec.signature_name,
             lambda _: {name: to_ndarray(name, proto) for name, proto in request.inputs.items()},
             list(request.output_filter),
+            time_left,
         )
         response = predict_pb2.PredictResponse()
-        response.model_spec.name = prediction.name
-        response.model_spec.version.value = prediction.version
-        response.model_spec.signature_name = prediction.signature_name
+        _fill_spec(response.model_spec, prediction.name, prediction.version, prediction.signature_name)
+        outputs = response.outputs
         for name, array in prediction.outputs.items():
-            fill_proto(response.outputs[name], array)
+            fill_proto(outputs[name], array, self._tensor_content)
         return response
 
+    def classify(
+        self, request: classification_pb2.ClassificationRequest, time_left: TimeLeft
+    ) -> classification_pb2.ClassificationResponse:
+        answer = self._core.classify(_target(request), request.model_spec.signature_name, request.input, time_left)
+        response = classification_pb2.ClassificationResponse(result=answer.result)
+        _fill_spec(response.model_spec, answer.name, answer.version, answer.signature_name)
+        return response
+
+    def regress(
+        self, request: regression_pb2.RegressionRequest, time_left: TimeLeft
+    ) -> regression_pb2.RegressionResponse:
+        answer = self._core.regress(_target(request), request.model_spec.signature_name, request.input, time_left)
+        response = regression_pb2.RegressionResponse(result=answer.result)
+        _fill_spec(response.model_spec, answer.name, answer.version, answer.signature_name)
+        return response
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, time_left: TimeLeft
+    ) -> inference_pb2.MultiInferenceResponse:
+        # As in TensorFlow Serving, the first task's model answers for all of them.
+        target = _target(request.tasks[0]) if request.tasks else ModelTarget("")
+        results = self._core.multi_inference(target, request.tasks, request.input, time_left)
+        return inference_pb2.MultiInferenceResponse(results=results)
+
     def get_model_metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, _: TimeLeft
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         target = _target(request)
         if not request.metadata_field:
@@ -58,57 +89,56 @@ class _Service:
         return metadata_response(self._core.metadata(target))
 
     def get_model_status(
-        self, request: get_model_status_pb2.GetModelStatusRequest
+        self, request: get_model_status_pb2.GetModelStatusRequest, _: TimeLeft
     ) -> get_model_status_pb2.GetModelStatusResponse:
         return status_response(self._core.status(_target(request)))
 
-
-def start(core: Core, address: str, max_threads: int) -> Callable[[float], Any]:
-    """Serve on `address`; returns a function that stops accepting and waits up to so many seconds.
-
-    Raises OSError when the address cannot be bound.
-    """
-    server = grpc.server(
-        ThreadPoolExecutor(max_threads, "grpc"),
-        options=[
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            # Without this a second server on a busy port would silently share its connections.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    server.add_generic_rpc_handlers(_handlers(_Service(core)))
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
-    server.start()
-    return lambda grace: server.stop(grace).wait()
+    def reload_config(
+        self, request: model_management_pb2.ReloadConfigRequest, _: TimeLeft
+    ) -> model_management_pb2.ReloadConfigResponse:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        self._core.reload(request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = 0
+        return response
 
 
-def _handlers(service: _Service) -> list[grpc.GenericRpcHandler]:
-    """Handlers of the methods there are; gRPC answers UNIMPLEMENTED to all others."""
-    methods = {
-        "PredictionService": {
-            "Predict": (service.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": (service.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+Behavior = Callable[[Any, TimeLeft], Any]
+Wrapper = Callable[[str, Behavior], Callable[[Any, grpc.ServicerContext], Any]]
+
+
+def handlers(services: Services, wrap: Wrapper) -> Iterable[grpc.GenericRpcHandler]:
+    """Handlers of all methods, each behaviour put through `wrap` with its method's name."""
+    methods: dict[str, dict[str, tuple[Behavior, Any]]] = {
+        PREDICTION_SERVICE: {
+            "Predict": (services.predict, predict_pb2.PredictRequest),
+            "Classify": (services.classify, classification_pb2.ClassificationRequest),
+            "Regress": (services.regress, regression_pb2.RegressionRequest),
+            "MultiInference": (services.multi_inference, inference_pb2.MultiInferenceRequest),
+            "GetModelMetadata": (services.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
         },
-        "ModelService": {
-            "GetModelStatus": (service.get_model_status, get_model_status_pb2.GetModelStatusRequest),
+        MODEL_SERVICE: {
+            "GetModelStatus": (services.get_model_status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": (services.reload_config, model_management_pb2.ReloadConfigRequest),
         },
     }
-    return [
-        grpc.method_handlers_generic_handler(
-            f"tensorflow.serving.{name}",
+    for service, behaviors in methods.items():
+        yield grpc.method_handlers_generic_handler(
+            service,
             {
-                method: grpc.unary_unary_rpc_method_handler(
-                    _translated(behavior), request.FromString, lambda response: response.SerializeToString()
-                )
+                method: grpc.unary_unary_rpc_method_handler(wrap(method, behavior), request.FromString, _serialize)
                 for method, (behavior, request) in behaviors.items()
             },
         )
-        for name, behaviors in methods.items()
-    ]
+
+
+def _serialize(response: Any) -> bytes:
+    serialized: bytes = response.SerializeToString()
+    return serialized
 
 
 def _target(request: Any) -> ModelTarget:
@@ -118,23 +148,12 @@ def _target(request: Any) -> ModelTarget:
     choice = spec.WhichOneof("version_choice")
     return ModelTarget(
         spec.name,
-        version=spec.version.value if choice == "version" else None,
-        label=spec.version_label if choice == "version_label" else None,
+        spec.version.value if choice == "version" else None,
+        spec.version_label if choice == "version_label" else None,
     )
 
 
-def _translated(behavior: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
-    def call(request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            return behavior(request)
-        except ServingError as failure:
-            error = failure
-        except Exception:
-            logger.exception("A %s failed", type(request).__name__)
-            error = internal_error()
-        message = error.message
-        if len(message) > _MAX_MESSAGE:
-            message = message[:_MAX_MESSAGE] + "...TRUNCATED"
-        return context.abort(_STATUS[error.code], message)
-
-    return call
+def _fill_spec(spec: model_pb2.ModelSpec, name: str, version: int, signature_name: str) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature_name

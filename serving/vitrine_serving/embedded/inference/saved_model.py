@@ -1,59 +1,89 @@
-"""Loads a SavedModel the way TensorFlow Serving does and runs its signatures.
-
-The version-1 loader restores variables through the graph's own restore op, so a model that only works
-through Python object tracking fails here exactly as it fails in production.
-"""
+"""A loaded SavedModel and its signatures, checked and run as TensorFlow Serving does."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from vitrine_serving.embedded.errors import (
-    Code,
-    ServingError,
-    SignatureNotFoundError,
-    invalid_argument,
-    not_found,
-)
+from vitrine_serving.embedded.errors import Code, ServingError, SignatureNotFoundError, invalid_argument
+from vitrine_serving.embedded.inference.deadlines import TimeLeft, unlimited
+from vitrine_serving.embedded.inference.graph import GraphRunner, PreparedRun, from_op_error, runs_in_parallel
+from vitrine_serving.embedded.inference.loader import load_graph, read_meta_graph
 from vitrine_serving.embedded.inference.tensors import to_ndarray
 
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVE_TAG = tf.saved_model.SERVING
 
-# Distinct sets of outputs that get a prepared callable of their own, a signature. Clients choose the
-# set, so it needs a bound; past it everything is fetched and the rest dropped.
-_MAX_CALLABLES = 32
+_METHOD_NAMES = (
+    tf.saved_model.PREDICT_METHOD_NAME,
+    tf.saved_model.CLASSIFY_METHOD_NAME,
+    tf.saved_model.REGRESS_METHOD_NAME,
+)
+
+# Distinct sets of outputs that get a prepared run of their own, a signature. Clients choose the set, so
+# it needs a bound; past it everything is fetched and the rest dropped.
+_MAX_PREPARED = 32
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Thread counts of TensorFlow sessions; 0 lets TensorFlow choose."""
+    """How a model's TensorFlow session is made.
+
+    `config` is what the other fields are laid over; without one, operations may move to the devices there
+    are. Thread counts and a `per_process_gpu_memory_fraction` of 0 leave the choice to it, else to
+    TensorFlow. `run_in_caller_thread` runs the operations of a graph without loops and in-graph batches in
+    the thread that asks, without handing them to a pool.
+    """
 
     intra_op_parallelism: int = 0
     inter_op_parallelism: int = 0
+    config: config_pb2.ConfigProto | None = None
+    per_process_gpu_memory_fraction: float = 0.0
+    run_in_caller_thread: bool = True
+
+    def session_config(self) -> config_pb2.ConfigProto:
+        config = config_pb2.ConfigProto()
+        if self.config is not None:
+            config.CopyFrom(self.config)
+        else:
+            config.allow_soft_placement = True
+        if self.intra_op_parallelism:
+            config.intra_op_parallelism_threads = self.intra_op_parallelism
+        if self.inter_op_parallelism:
+            config.inter_op_parallelism_threads = self.inter_op_parallelism
+        if self.per_process_gpu_memory_fraction:
+            config.gpu_options.per_process_gpu_memory_fraction = self.per_process_gpu_memory_fraction
+        return config
 
 
 class SavedModel:
     """A loaded SavedModel. Safe to run from many threads at once; `close` only when none does."""
 
-    def __init__(self, session: tf.compat.v1.Session, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
-        self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
+    def __init__(
+        self,
+        session: tf.compat.v1.Session,
+        signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+        run_in_caller_thread: bool = False,
+    ) -> None:
+        self.signatures = dict(signatures)
         self._session = session
-        self._runners = {name: _Runner(session, signature) for name, signature in self.signatures.items()}
+        self._graph = GraphRunner(session, run_in_caller_thread)
+        self._runners = {name: _SignatureRunner(self._graph, signature) for name, signature in signatures.items()}
+        self._prepared: dict[tuple[tuple[str, ...], tuple[str, ...]], PreparedRun] = {}
+        self._lock = threading.Lock()
 
     def run(
         self,
         signature_name: str,
         inputs: Mapping[str, NDArray[Any]],
         outputs: Sequence[str] | None = None,
+        time_left: TimeLeft = unlimited,
     ) -> dict[str, NDArray[Any]]:
         """Run one signature; an empty name means `serving_default`.
 
@@ -65,129 +95,159 @@ class SavedModel:
         runner = self._runners.get(signature_name)
         if runner is None:
             raise SignatureNotFoundError(signature_name)
-        return runner.run(inputs, outputs or ())
+        return runner.run(inputs, outputs or (), time_left)
+
+    def run_tensors(
+        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], time_left: TimeLeft = unlimited
+    ) -> list[NDArray[Any]]:
+        """Feed tensors of the graph by name (`x:0`) and fetch others, in the order asked for.
+
+        Raises ServingError as `run` does.
+        """
+        names = tuple(sorted(feeds))
+        key = names, tuple(fetches)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._graph.prepare(names, fetches)
+            with self._lock:
+                if len(self._prepared) < _MAX_PREPARED:
+                    self._prepared[key] = prepared
+        return prepared([feeds[name] for name in names], time_left)
 
     def close(self) -> None:
         self._runners.clear()
+        self._prepared.clear()
         self._session.close()
 
 
-def load_saved_model(path: str, options: SessionOptions | None = None) -> SavedModel:
-    """Load the `serve` graph of the SavedModel in directory `path`; raises ServingError."""
-    options = options or SessionOptions()
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=options.intra_op_parallelism,
-        inter_op_parallelism_threads=options.inter_op_parallelism,
-        allow_soft_placement=True,
-    )
-    if not tf.saved_model.contains_saved_model(path):
-        raise not_found(f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}")
-    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+def load_saved_model(
+    path: str,
+    options: SessionOptions | None = None,
+    tags: Collection[str] = (SERVE_TAG,),
+) -> SavedModel:
+    """Load the graph with exactly these tags of the SavedModel in directory `path`; raises ServingError."""
     try:
-        with session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(session, [SERVE_TAG], path)
-        return SavedModel(session, meta_graph)
+        return _load(path, options or SessionOptions(), tags)
+    except ServingError:
+        raise
     except tf.errors.OpError as error:
-        session.close()
-        raise _from_op_error(error) from error
+        raise from_op_error(error) from error
     except Exception as error:
-        # The loader reports broken files and graphs with whatever exception it met them.
-        session.close()
+        # The loader reports broken graphs with whatever exception it met them.
         raise ServingError(Code.UNKNOWN, f"Could not load {path}: {type(error).__name__}: {error}") from error
 
 
-class _Runner:
-    """One signature: its checks, and its prepared callables by set of outputs."""
+def check_method_name(signature: meta_graph_pb2.SignatureDef) -> None:
+    """Refuse to predict with a signature whose method is none of TensorFlow Serving's.
 
-    def __init__(self, session: tf.compat.v1.Session, signature: meta_graph_pb2.SignatureDef) -> None:
-        self._session = session
-        self._input_names = sorted(signature.inputs)
-        self._input_set = frozenset(self._input_names)
-        self._feeds = {name: signature.inputs[name].name for name in self._input_names}
+    Only for servers started with `--enable_signature_method_name_check`. Raises ServingError INTERNAL.
+    """
+    if signature.method_name not in _METHOD_NAMES:
+        raise ServingError(
+            Code.INTERNAL,
+            "Expected prediction signature method_name to be one of "
+            f"{{{', '.join(_METHOD_NAMES)}}}. Was: {signature.method_name}",
+        )
+
+
+class _SignatureRunner:
+    """One signature: its checks, and its prepared runs by set of outputs."""
+
+    def __init__(self, graph: GraphRunner, signature: meta_graph_pb2.SignatureDef) -> None:
+        self._graph = graph
+        self._feeds = {name: signature.inputs[name].name for name in sorted(signature.inputs)}
+        # TensorFlow's session counts its arguments in the order of their tensors' names.
+        self._input_names = sorted(self._feeds, key=lambda name: self._feeds[name])
         self._fetches = {name: signature.outputs[name].name for name in sorted(signature.outputs)}
         self._defaults = {name: to_ndarray(name, proto) for name, proto in signature.defaults.items()}
-        self._callables: dict[tuple[str, ...], Callable[..., list[NDArray[Any]]]] = {}
+        self._prepared: dict[tuple[str, ...], PreparedRun] = {}
         self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        if inputs.keys() != self._input_set:
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], time_left: TimeLeft
+    ) -> dict[str, NDArray[Any]]:
+        if inputs.keys() != self._feeds.keys():
             inputs = self._complete(inputs)
         if outputs:
             self._check_outputs(outputs)
         wanted = tuple(sorted(outputs)) if outputs else tuple(self._fetches)
         fetched = wanted
-        try:
-            prepared = self._callables.get(wanted)
-            if prepared is None:
-                fetched, prepared = self._prepare(wanted)
-            values = prepared(*[inputs[name] for name in self._input_names])
-        except tf.errors.OpError as error:
-            raise _from_op_error(error) from error
-        except (TypeError, ValueError) as error:
-            raise invalid_argument(f"Inputs cannot be fed to the model: {error}") from error
-        answer = dict(zip(fetched, map(_as_array, values), strict=True))
+        prepared = self._prepared.get(wanted)
+        if prepared is None:
+            fetched, prepared = self._prepare(wanted)
+        values = prepared([inputs[name] for name in self._input_names], time_left)
+        answer = dict(zip(fetched, values, strict=True))
         return answer if fetched is wanted else {name: answer[name] for name in wanted}
 
-    def _prepare(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[..., list[NDArray[Any]]]]:
+    def _prepare(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], PreparedRun]:
         with self._lock:
-            if len(self._callables) >= _MAX_CALLABLES:
+            if len(self._prepared) >= _MAX_PREPARED:
                 wanted = tuple(self._fetches)
-            prepared = self._callables.get(wanted)
+            prepared = self._prepared.get(wanted)
             if prepared is None:
-                options = config_pb2.CallableOptions(
-                    feed=[self._feeds[name] for name in self._input_names],
-                    fetch=[self._fetches[name] for name in wanted],
+                prepared = self._graph.prepare(
+                    [self._feeds[name] for name in self._input_names],
+                    [self._fetches[name] for name in wanted],
                 )
-                # Unlike make_callable and run, this does not compare the rank of a feed with the
-                # placeholder's declared shape, and neither does TensorFlow Serving.
-                prepared = self._session._make_callable_from_options(options)
-                self._callables[wanted] = prepared
+                self._prepared[wanted] = prepared
         return wanted, prepared
 
     def _complete(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        missing = self._input_set - inputs.keys()
-        extra = inputs.keys() - self._input_set
-        if len(inputs) > len(self._input_set) or (missing and not self._defaults):
+        extra = inputs.keys() - self._feeds.keys()
+        missing = self._feeds.keys() - inputs.keys()
+        if not self._defaults:
+            difference = f"Sent extra: {_braced(extra)}. Missing but required: {_braced(missing)}."
+            if len(inputs) != len(self._feeds):
+                raise invalid_argument(
+                    f"input size does not match signature: {len(inputs)}!={len(self._feeds)} "
+                    f"len({_braced(inputs)}) != len({_braced(self._feeds)}). {difference}"
+                )
             raise invalid_argument(
-                f"input size does not match signature: {len(inputs)}!={len(self._input_set)} "
-                f"len({_braced(inputs)}) != len({_braced(self._input_set)}). "
-                f"Sent extra: {_braced(extra)}. Missing but required: {_braced(missing)}."
+                f"input tensor alias not found in signature: {min(extra)}. "
+                f"Inputs expected to be in the set {_braced(self._feeds)}. {difference}"
             )
         for name in sorted(missing - self._defaults.keys()):
             raise invalid_argument(
                 f"Signature input alias: {name}(feed name: {self._feeds[name]}) not found in request and no "
                 f"default value provided. Inputs expected to be in the request {_braced(inputs)}, "
-                f"or default input alias set: {_braced(self._defaults)}"
+                f"or default input alias set: {','.join(sorted(self._defaults))}"
             )
         if extra:
-            used = ",".join(sorted(inputs.keys() & self._input_set))
+            used = ",".join(sorted(inputs.keys() & self._feeds.keys()))
             raise invalid_argument(
                 f"Inputs contains invalid name. Used request inputs: {used}, request input: {','.join(sorted(inputs))}"
             )
         return {**self._defaults, **inputs}
 
     def _check_outputs(self, outputs: Sequence[str]) -> None:
+        seen = set()
         for name in outputs:
             if name not in self._fetches:
                 raise invalid_argument(
                     f"output tensor alias not found in signature: {name} "
                     f"Outputs expected to be in the set {_braced(self._fetches)}."
                 )
-        if len(set(outputs)) != len(outputs):
-            twice = next(name for name in outputs if outputs.count(name) > 1)
-            raise invalid_argument(f"duplicate output tensor alias: {twice}")
+            if name in seen:
+                raise invalid_argument(f"duplicate output tensor alias: {name}")
+            seen.add(name)
 
 
-def _as_array(value: Any) -> NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    # A scalar is fetched as a bare value, and numpy would make a fixed-width string of bytes.
-    return np.array(value, np.object_ if isinstance(value, bytes) else None)
+def _load(path: str, options: SessionOptions, tags: Collection[str]) -> SavedModel:
+    meta_graph = read_meta_graph(path, tags)
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session_config())
+    try:
+        load_graph(session, path, meta_graph)
+        in_caller_thread = options.run_in_caller_thread and not runs_in_parallel(meta_graph.graph_def)
+        return SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread)
+    except Exception:
+        session.close()
+        raise
+
+
+def _copied(signatures: Mapping[str, meta_graph_pb2.SignatureDef]) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """The signatures in messages of their own: as parts of the SavedModel they would keep all of it in memory."""
+    return {name: meta_graph_pb2.SignatureDef.FromString(one.SerializeToString()) for name, one in signatures.items()}
 
 
 def _braced(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _from_op_error(error: tf.errors.OpError) -> ServingError:
-    return ServingError(Code(error.error_code), error.message)

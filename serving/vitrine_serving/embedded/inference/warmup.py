@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
-from tensorflow_serving.apis import input_pb2, prediction_log_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
-from vitrine_serving.embedded.inference.saved_model import SavedModel
+from vitrine_serving.embedded.inference.classification import classify
+from vitrine_serving.embedded.inference.model import Model
+from vitrine_serving.embedded.inference.multi_inference import multi_inference
+from vitrine_serving.embedded.inference.regression import regress
+from vitrine_serving.embedded.inference.saved_model import DEFAULT_SIGNATURE, check_method_name
 from vitrine_serving.embedded.inference.tensors import to_ndarray
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(model: SavedModel, path: str) -> int:
+def replay(model: Model, path: str, iterations: int = 1, check_method_names: bool = False) -> int:
     """Run the warm-up requests of the SavedModel in directory `path`; returns how many there were.
 
-    A model without a warm-up file has none. Predict, classify, regress and multi-inference records are run; as in
-    TensorFlow Serving any failure, a file that is not a TFRecord of PredictionLog, and more than 1000
-    records raise ServingError.
+    A model without a warm-up file has none. Each predict, classify, regress and multi-inference record is
+    run `iterations` times and must succeed; recorded streams and empty records are skipped. As in
+    TensorFlow Serving any failure, a recorded session run, a file that is not a TFRecord of PredictionLog,
+    and more than 1000 records raise ServingError.
     """
     warmup_file = tf.io.gfile.join(path, FILE)
     if not tf.io.gfile.exists(warmup_file):
@@ -34,7 +35,9 @@ def replay(model: SavedModel, path: str) -> int:
             count += 1
             if count > MAX_RECORDS:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {warmup_file}")
-            _run(model, _parse(record, warmup_file))
+            log = _parse(record, warmup_file)
+            for _ in range(iterations):
+                _run(model, log, check_method_names)
     except tf.errors.DataLossError as error:
         raise ServingError(
             Code.DATA_LOSS,
@@ -52,32 +55,24 @@ def _parse(record: bytes, warmup_file: str) -> prediction_log_pb2.PredictionLog:
         raise invalid_argument(f"Failed to parse warmup record from {warmup_file}") from error
 
 
-def _run(model: SavedModel, log: prediction_log_pb2.PredictionLog) -> None:
+def _run(model: Model, log: prediction_log_pb2.PredictionLog, check_method_names: bool) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         request = log.predict_log.request
+        signature = model.signatures.get(request.model_spec.signature_name or DEFAULT_SIGNATURE)
+        if check_method_names and signature is not None:
+            check_method_name(signature)
         inputs = {name: to_ndarray(name, proto) for name, proto in request.inputs.items()}
         model.run(request.model_spec.signature_name, inputs, list(request.output_filter))
-    elif kind in ("classify_log", "regress_log"):
-        request = getattr(log, kind).request
-        model.run(request.model_spec.signature_name, {"inputs": _serialized_examples(request.input)})
+    elif kind == "classify_log":
+        classification = log.classify_log.request
+        classify(model, classification.model_spec.signature_name, classification.input, check_method_names)
+    elif kind == "regress_log":
+        regression = log.regress_log.request
+        regress(model, regression.model_spec.signature_name, regression.input, check_method_names)
     elif kind == "multi_inference_log":
-        request = log.multi_inference_log.request
-        for task in request.tasks:
-            model.run(task.model_spec.signature_name, {"inputs": _serialized_examples(request.input)})
-    elif kind is not None:
-        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
-
-
-def _serialized_examples(examples: input_pb2.Input) -> NDArray[Any]:
-    """The request's examples as a string array [N], the shared context merged into each."""
-    if examples.WhichOneof("kind") == "example_list_with_context":
-        # Concatenated messages parse as one merged message.
-        context = examples.example_list_with_context.context.SerializeToString()
-        listed = examples.example_list_with_context.examples
-    else:
-        context = b""
-        listed = examples.example_list.examples
-    array = np.empty(len(listed), np.object_)
-    array[:] = [context + example.SerializeToString() for example in listed]
-    return array
+        several = log.multi_inference_log.request
+        multi_inference(model, several.tasks, several.input, check_method_names)
+    elif kind == "session_run_log":
+        number = log.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

@@ -6,39 +6,25 @@ is unloaded, and a version that fails to load leaves the old one serving.
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from vitrine_serving.embedded.errors import Code, ServingError, not_found
-from vitrine_serving.embedded.inference.saved_model import SavedModel
+from vitrine_serving.embedded.errors import Code, ServingError
+from vitrine_serving.embedded.inference.model import Model
 from vitrine_serving.embedded.models.servable import Servable
+from vitrine_serving.embedded.models.serving_map import ServingMap
 from vitrine_serving.embedded.models.storage import fingerprint
+from vitrine_serving.embedded.models.version import ManagedVersion, State, VersionStatus
+
+__all__ = ["RetryPolicy", "ServableManager", "State", "VersionStatus"]
 
 logger = logging.getLogger(__name__)
 
-
-class State(enum.IntEnum):
-    """Where a version is in its life, numbered as in TensorFlow Serving's ModelVersionStatus."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """What is known of one version; `error` is why its last attempt to load failed."""
-
-    version: int
-    state: State
-    error: ServingError | None
+Load = Callable[[str, int, str], Model]
 
 
 @dataclass(frozen=True)
@@ -49,37 +35,29 @@ class RetryPolicy:
     interval_seconds: float = 60.0
 
 
-@dataclass
-class _Record:
-    name: str
-    version: int
-    path: str
-    aspired: bool = True
-    state: State = State.START
-    error: ServingError | None = None
-    servable: Servable | None = None
-    attempts: int = 0
-    queued: bool = False
-    fingerprint: object = None
-    retry: threading.Timer | None = None
-
-    @property
-    def failed(self) -> bool:
-        return self.error is not None and not self.queued
-
-
 class ServableManager:
     """Every model's versions. All methods may be called from any thread."""
 
-    def __init__(self, load: Callable[[str], SavedModel], retry_policy: RetryPolicy | None = None) -> None:
-        """`load` turns a version's directory into a model ready to serve, or raises ServingError."""
+    def __init__(
+        self,
+        load: Load,
+        retry_policy: RetryPolicy | None = None,
+        num_load_threads: int = 0,
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`load` makes a model ready to serve of a name, a version and its directory, or raises ServingError.
+
+        Up to `num_load_threads` versions load at once, and never fewer than one. `on_change` is called, with
+        no lock held, after the available versions may have changed.
+        """
         self._load_model = load
         self._retry_policy = retry_policy or RetryPolicy()
         self._changed = threading.Condition()
-        self._records: dict[str, dict[int, _Record]] = {}
-        # Replaced as a whole on every change, so that requests read it without a lock.
-        self._serving: Mapping[tuple[str, int | None], Servable] = {}
-        self._loader = ThreadPoolExecutor(1, "model-load")
+        self._wanted: dict[str, Mapping[int, str]] = {}
+        self._versions: dict[str, dict[int, ManagedVersion]] = {}
+        self._serving = ServingMap()
+        self._on_change = on_change
+        self._loader = ThreadPoolExecutor(max(1, num_load_threads), "model-load")
         self._stopping = False
 
     def acquire(self, name: str, version: int | None) -> Servable:
@@ -87,175 +65,224 @@ class ServableManager:
 
         Raises ServingError NOT_FOUND.
         """
-        while True:
-            servable = self._serving.get((name, version))
-            if servable is None:
-                wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-                raise not_found(f"Servable not found for request: {wanted}")
-            # A version is taken off the map before it retires: looking again finds its successor.
-            if servable.acquire():
-                return servable
+        return self._serving.acquire(name, version)
+
+    def is_serving(self, name: str, version: int | None = None) -> bool:
+        """Whether this version of the model is available; without a version, whether any is."""
+        return self._serving.is_serving(name, version)
+
+    def serving_models(self) -> list[str]:
+        """Names of the models with an available version, sorted."""
+        return self._serving.models()
 
     def statuses(self, name: str) -> list[VersionStatus]:
         """Every version of the model ever seen, highest first; empty for an unknown model."""
         with self._changed:
-            records = self._records.get(name, {})
-            return [
-                VersionStatus(record.version, record.state, record.error)
-                for _, record in sorted(records.items(), reverse=True)
-            ]
+            return self._statuses(name)
+
+    def models(self) -> dict[str, list[VersionStatus]]:
+        """The `statuses` of every model ever wanted, by name."""
+        with self._changed:
+            return {name: self._statuses(name) for name in sorted(self._versions)}
 
     def set_aspired(self, name: str, versions: Mapping[int, str]) -> None:
         """Make `versions` (number to directory) the ones to serve; all others of the model go."""
-        changed = self._changed_since_failure(name)
+        mended = self._mended(name, versions)
         with self._changed:
             if self._stopping:
                 return
-            records = self._records.setdefault(name, {})
-            for version, path in versions.items():
-                record = records.get(version)
-                gone = record is not None and record.state is State.END and not record.aspired
-                if record is None or gone or (version in changed and record.failed):
-                    if record is not None and record.retry is not None:
-                        record.retry.cancel()
-                    records[version] = _Record(name, version, path)
-                elif record.state is not State.UNLOADING:
-                    record.aspired = True
-            for version, record in records.items():
-                if version not in versions and record.aspired:
-                    self._unaspire(record)
-            self._reconcile(name)
+            self._wanted[name] = dict(versions)
+            managed = self._versions.setdefault(name, {})
+            for number in mended:
+                if managed[number].failed:
+                    managed.pop(number).unaspire()
+            self._aspire(name)
+        self._on_change()
 
-    def wait_until_settled(self, timeout: float) -> bool:
+    def wait_until_settled(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds for each wanted version to be available or to have failed once."""
         with self._changed:
             return self._changed.wait_for(self._settled, timeout)
+
+    def wait_until_decided(
+        self, names: Iterable[str], timeout: float | None = None
+    ) -> dict[str, VersionStatus | None] | None:
+        """Wait up to `timeout` seconds until each model has a version available or failed for the last time.
+
+        Returns the highest such wanted version by model, None for a model of which none is wanted (or the
+        manager has stopped); None in place of it all when time is up.
+        """
+        names = list(names)
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: all(self._decided(name) or not self._wanted.get(name) for name in names), timeout
+            ):
+                return None
+            return {name: self._decided(name) for name in names}
 
     def stop(self, timeout: float) -> None:
         """Unload everything, giving requests in flight up to `timeout` seconds altogether."""
         deadline = time.monotonic() + timeout
         with self._changed:
             self._stopping = True
-            self._serving = {}
-            records = [record for versions in self._records.values() for record in versions.values()]
-            for record in records:
-                self._unaspire(record)
-        for record in records:
-            if record.servable is not None:
-                record.servable.close(max(0.0, deadline - time.monotonic()))
+            self._wanted = {}
+            versions = [version for managed in self._versions.values() for version in managed.values()]
+            for version in versions:
+                version.unaspire()
+                if version.state is State.AVAILABLE:
+                    version.enter(State.UNLOADING)
+            servables = [version.servable for version in versions if version.servable is not None]
+            self._publish()
+            self._changed.notify_all()
+        self._on_change()
+        for servable in servables:
+            servable.close(max(0.0, deadline - time.monotonic()))
         self._loader.shutdown(wait=False, cancel_futures=True)
 
-    def _settled(self) -> bool:
-        return all(
-            record.state is State.AVAILABLE or record.error is not None
-            for versions in self._records.values()
-            for record in versions.values()
-            if record.aspired
-        )
+    def _statuses(self, name: str) -> list[VersionStatus]:
+        return [version.status for _, version in sorted(self._versions.get(name, {}).items(), reverse=True)]
 
-    def _changed_since_failure(self, name: str) -> set[int]:
+    def _aspired(self, name: str) -> list[ManagedVersion]:
+        """The model's wanted versions, highest first."""
+        return [version for _, version in sorted(self._versions.get(name, {}).items(), reverse=True) if version.aspired]
+
+    def _settled(self) -> bool:
+        wanted = [self._versions[name][number] for name, numbers in self._wanted.items() for number in numbers]
+        return all(version.state is State.AVAILABLE or version.error is not None for version in wanted)
+
+    def _decided(self, name: str) -> VersionStatus | None:
+        reached = (version for version in self._aspired(name) if version.state in (State.AVAILABLE, State.END))
+        return next((version.status for version in reached), None)
+
+    def _mended(self, name: str, versions: Mapping[int, str]) -> list[int]:
         """Failed versions whose files are no longer the ones that failed: a copy that has completed."""
         with self._changed:
-            failed = [r for r in self._records.get(name, {}).values() if r.aspired and r.failed]
-        return {record.version for record in failed if fingerprint(record.path) != record.fingerprint}
+            failed = [version for version in self._aspired(name) if version.failed and version.version in versions]
+        return [
+            version.version
+            for version in failed
+            if versions[version.version] != version.path or fingerprint(version.path) != version.fingerprint
+        ]
 
-    def _unaspire(self, record: _Record) -> None:
-        record.aspired = False
-        if record.retry is not None:
-            record.retry.cancel()
-        if record.failed:
-            self._enter(record, State.END)
+    def _aspire(self, name: str) -> None:
+        """Bring the model's versions in line with the wanted ones. Call with the lock held."""
+        wanted = self._wanted.get(name, {})
+        managed = self._versions[name]
+        for number, path in wanted.items():
+            version = managed.get(number)
+            if version is None or version.over:
+                managed[number] = ManagedVersion(name, number, path)
+            elif version.state is not State.UNLOADING:
+                version.aspired = True
+        for number, version in managed.items():
+            if number not in wanted and version.aspired:
+                version.unaspire()
+        self._reconcile(name)
 
     def _reconcile(self, name: str) -> None:
         """Start the loads and unloads that are due. Call with the lock held."""
-        records = self._records[name].values()
-        aspired = [record for record in records if record.aspired]
-        for record in aspired:
-            if record.state is State.START and not record.queued:
-                self._queue(record)
-        if not aspired or any(record.state is State.AVAILABLE for record in aspired):
-            for record in records:
-                if not record.aspired and record.state is State.AVAILABLE:
-                    self._enter(record, State.UNLOADING)
-                    self._publish()
-                    threading.Thread(target=self._unload, args=[record], daemon=True).start()
+        aspired = self._aspired(name)
+        for version in aspired:
+            if version.state is State.START and not version.queued:
+                self._queue(version)
+        surplus = [
+            version
+            for _, version in sorted(self._versions[name].items())
+            if version.state is State.AVAILABLE and not version.aspired
+        ]
+        if aspired and not any(version.state is State.AVAILABLE for version in aspired):
+            # The highest goes on serving until a wanted version can.
+            surplus = surplus[:-1]
+        for version in surplus:
+            version.enter(State.UNLOADING)
+        if surplus:
+            self._publish()
+        for version in surplus:
+            threading.Thread(target=self._unload, args=[version], daemon=True).start()
         self._changed.notify_all()
 
-    def _queue(self, record: _Record) -> None:
-        record.queued = True
-        self._loader.submit(self._load, record)
+    def _queue(self, version: ManagedVersion) -> None:
+        version.queued = True
+        self._loader.submit(self._load, version)
 
-    def _retry(self, record: _Record) -> None:
+    def _retry(self, version: ManagedVersion) -> None:
         with self._changed:
-            if record.aspired and not self._stopping:
-                self._queue(record)
+            if version.aspired and not self._stopping:
+                self._queue(version)
 
-    def _load(self, record: _Record) -> None:
+    def _load(self, version: ManagedVersion) -> None:
         with self._changed:
-            if not record.aspired:
-                record.queued = False
-                self._enter(record, State.END)
-                return
-            record.attempts += 1
-            self._enter(record, State.LOADING)
-        error: ServingError | None = None
-        try:
-            record.fingerprint = fingerprint(record.path)
-            model = self._load_model(record.path)
-        except ServingError as failure:
-            error = failure
-        except Exception as failure:
-            logger.exception("Unexpected failure while loading %s", record.path)
-            error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+            wanted = version.aspired
+            if wanted:
+                version.attempts += 1
+                version.enter(State.LOADING)
+        outcome = self._attempt(version) if wanted else None
         with self._changed:
-            record.queued = False
-            record.error = error
-            if error is not None:
-                self._after_failure(record, error)
-            else:
+            version.queued = False
+            if isinstance(outcome, ServingError):
+                version.error = outcome
+                self._after_failure(version, outcome)
+            elif outcome is not None:
                 # Even a version no longer wanted becomes available first: _reconcile unloads it.
-                record.servable = Servable(record.name, record.version, model)
-                self._enter(record, State.AVAILABLE)
-                if not self._stopping:
-                    self._publish()
-            self._reconcile(record.name)
+                version.error = None
+                version.servable = outcome
+                version.enter(State.AVAILABLE)
+                self._publish()
+            else:
+                version.enter(State.END)
+            self._aspire(version.name)
+        self._on_change()
 
-    def _after_failure(self, record: _Record, error: ServingError) -> None:
+    def _attempt(self, version: ManagedVersion) -> Servable | ServingError:
+        try:
+            version.fingerprint = fingerprint(version.path)
+            return Servable(
+                version.name, version.version, self._load_model(version.name, version.version, version.path)
+            )
+        except ServingError as error:
+            return error
+        except Exception as error:
+            logger.exception("Unexpected failure while loading %s", version.path)
+            return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+    def _after_failure(self, version: ManagedVersion, error: ServingError) -> None:
         tries = self._retry_policy.retries + 1
-        again = record.aspired and record.attempts < tries
+        again = version.aspired and version.attempts < tries
         logger.error(
             "Model %s version %d: load failed (try %d of %d)%s: %s",
-            record.name,
-            record.version,
-            record.attempts,
+            version.name,
+            version.version,
+            version.attempts,
             tries,
             f", next try in {self._retry_policy.interval_seconds:g} s" if again else "",
             error,
         )
         if not again:
-            self._enter(record, State.END)
+            version.enter(State.END)
             return
-        record.retry = threading.Timer(self._retry_policy.interval_seconds, self._retry, [record])
-        record.retry.daemon = True
-        record.retry.start()
+        version.retry = threading.Timer(self._retry_policy.interval_seconds, self._retry, [version])
+        version.retry.daemon = True
+        version.retry.start()
 
-    def _unload(self, record: _Record) -> None:
-        if record.servable is not None:
-            record.servable.close()
+    def _unload(self, version: ManagedVersion) -> None:
+        try:
+            if version.servable is not None:
+                version.servable.close()
+        except Exception:
+            logger.exception("Unexpected failure while unloading %s", version.path)
         with self._changed:
-            record.servable = None
-            self._enter(record, State.END)
-            self._reconcile(record.name)
+            version.servable = None
+            version.enter(State.END)
+            # It may have been wanted again in the meantime.
+            self._aspire(version.name)
+        self._on_change()
 
     def _publish(self) -> None:
-        serving: dict[tuple[str, int | None], Servable] = {}
-        for name, versions in self._records.items():
-            for version, record in sorted(versions.items()):
-                if record.state is State.AVAILABLE and record.servable is not None:
-                    serving[name, version] = serving[name, None] = record.servable
-        self._serving = serving
-
-    def _enter(self, record: _Record, state: State) -> None:
-        if record.state is not state:
-            record.state = state
-            logger.info("Model %s version %d: %s", record.name, record.version, state.name)
+        """Let requests see what is available. Call with the lock held."""
+        available = [
+            version.servable
+            for managed in self._versions.values()
+            for version in managed.values()
+            if version.state is State.AVAILABLE and version.servable is not None and not self._stopping
+        ]
+        self._serving.publish(available)

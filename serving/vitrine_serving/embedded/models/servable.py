@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 
-from vitrine_serving.embedded.inference.saved_model import SavedModel
+from vitrine_serving.embedded.inference.model import Model
 
 
 class Servable:
     """One loaded version. Requests hold it with `acquire` and `release`, so it closes after the last."""
 
-    def __init__(self, name: str, version: int, model: SavedModel) -> None:
+    def __init__(self, name: str, version: int, model: Model) -> None:
         self.name = name
         self.version = version
         self.model = model
         self._lock = threading.Lock()
         self._users = 0
         self._retired = False
+        self._closed = False
         self._idle = threading.Event()
 
     def acquire(self) -> bool:
@@ -33,6 +34,13 @@ class Servable:
             if self._retired and not self._users:
                 self._idle.set()
 
+    def __enter__(self) -> Servable:
+        """The servable as `acquire`d; leaving the block releases it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new users, wait up to `timeout` seconds for the present ones, then free the model.
 
@@ -44,5 +52,8 @@ class Servable:
                 self._idle.set()
         if not self._idle.wait(timeout):
             return False
-        self.model.close()
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self.model.close()
         return True

@@ -1,41 +1,40 @@
-"""Which versions of a model lie under its base path."""
+"""What lies under a model's base path, local or at any address TensorFlow reads (`gs://...`)."""
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 
 import tensorflow as tf
 
-_VERSION_NAME = re.compile(r"[0-9]{1,64}")
-_MAX_VERSION = 2**63 - 1
 
-
-def list_versions(base_path: str) -> dict[int, str]:
-    """Version number to directory for every child of `base_path` named by a number.
-
-    Leading zeros are allowed; of `1` and `001` the one sorted last counts. Other names are ignored.
-    `base_path` is local or any address TensorFlow reads (`gs://...`). Raises OSError when it cannot be
-    listed.
-    """
+def list_children(base_path: str) -> list[str]:
+    """Names of what lies directly below `base_path`; raises OSError where that cannot be told."""
+    if _is_local(base_path):
+        return [child.name for child in Path(base_path).iterdir()]
     try:
-        children = tf.io.gfile.listdir(base_path)
+        # Object stores may list all descendants.
+        return list({name.split("/", 1)[0] for name in tf.io.gfile.listdir(base_path)})
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
-    versions = {}
-    for child in sorted(name.rstrip("/") for name in children):
-        if _VERSION_NAME.fullmatch(child) and int(child) <= _MAX_VERSION:
-            versions[int(child)] = tf.io.gfile.join(base_path, child)
-    return versions
 
 
 def fingerprint(version_path: str) -> object:
     """A value that changes when the files that make `version_path` loadable do."""
-    found: list[tuple[int, int] | None] = []
-    for name in ("saved_model.pb", "saved_model.pbtxt", "variables/variables.index"):
-        try:
-            stat = tf.io.gfile.stat(tf.io.gfile.join(version_path, name))
-        except tf.errors.OpError:
-            found.append(None)
-        else:
-            found.append((stat.length, stat.mtime_nsec))
-    return tuple(found)
+    names = ("saved_model.pb", "saved_model.pbtxt", "variables/variables.index")
+    return tuple(_file_state(tf.io.gfile.join(version_path, name)) for name in names)
+
+
+def _file_state(path: str) -> object:
+    try:
+        if _is_local(path):
+            # TensorFlow's own times are whole seconds here.
+            local = Path(path).stat()
+            return local.st_ino, local.st_size, local.st_mtime_ns
+        remote = tf.io.gfile.stat(path)
+        return remote.length, remote.mtime_nsec
+    except (OSError, tf.errors.OpError):
+        return None
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path

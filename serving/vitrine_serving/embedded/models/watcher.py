@@ -1,62 +1,110 @@
-"""Watches a model's base path and tells the manager which version to serve."""
+"""Watches the base paths of all models and tells the manager which versions to serve."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
+import tensorflow as tf
+
+from vitrine_serving.embedded.errors import ServingError, invalid_argument, not_found
+from vitrine_serving.embedded.models.config import MonitoredModel
 from vitrine_serving.embedded.models.manager import ServableManager
-from vitrine_serving.embedded.models.storage import list_versions
+from vitrine_serving.embedded.models.policies import Selection, select
+from vitrine_serving.embedded.models.storage import list_children
 
 logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Looks for the latest version every `interval` seconds: 0 looks once, a negative value never."""
+    """Looks for versions every `interval` seconds: 0 looks once after each `watch`, a negative value never.
 
-    def __init__(self, manager: ServableManager, name: str, base_path: str, interval: float) -> None:
+    With `always_present` a model's last version is never unloaded for want of a directory.
+    """
+
+    def __init__(self, manager: ServableManager, interval: float, always_present: bool = False) -> None:
         self._manager = manager
-        self._name = name
-        self._base_path = base_path
         self._interval = interval
+        self._always_present = always_present
+        # Held through a look at the storage: a look that began before a change of the list must not
+        # bring back a model the change has removed.
+        self._lock = threading.Lock()
+        self._models: Sequence[MonitoredModel] = ()
+        self._complaints: dict[str, list[str]] = {}
         self._stopped = threading.Event()
-        self._complaint = ""
 
     def start(self) -> None:
-        """Look once, so that the first version is known on return, then go on in the background."""
+        """Go on looking in the background."""
         if self._interval < 0:
             logger.warning("file_system_poll_wait_seconds is negative: no version will ever be loaded")
-            return
-        self._poll()
-        if self._interval > 0:
-            threading.Thread(target=self._run, name="watch-base-path", daemon=True).start()
+        elif self._interval > 0:
+            threading.Thread(target=self._run, name="watch-base-paths", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
 
+    def watch(self, models: Sequence[MonitoredModel]) -> None:
+        """Watch these models in place of the present ones, which are unloaded, and look for versions at once.
+
+        With `always_present` raises ServingError, and changes nothing, when a model has no version.
+        """
+        with self._lock:
+            if self._always_present:
+                for model in models:
+                    _require_versions(model)
+            for removed in {model.name for model in self._models} - {model.name for model in models}:
+                self._manager.set_aspired(removed, {})
+                self._complaints.pop(removed, None)
+            self._models = models
+            if self._interval >= 0:
+                self._poll()
+
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):
-            self._poll()
+            with self._lock:
+                self._poll()
 
     def _poll(self) -> None:
-        try:
-            versions = list_versions(self._base_path)
-        except (OSError, UnicodeError) as error:
-            # A base path that is unreadable for a moment must not unload what is being served.
-            self._complain(f"Could not read base path {self._base_path} of model {self._name}: {error}")
-            return
-        if versions:
-            self._complaint = ""
-            latest = max(versions)
-            self._manager.set_aspired(self._name, {latest: versions[latest]})
-        else:
-            self._complain(
-                f"No versions of servable {self._name} found under base path {self._base_path}. "
-                "Did you forget to name your leaf directory as a number (eg. '/1/')? Still looking."
-            )
-            self._manager.set_aspired(self._name, {})
+        for model in self._models:
+            try:
+                self._poll_model(model)
+            except Exception:
+                logger.exception("Unexpected failure while looking for versions of model %s", model.name)
 
-    def _complain(self, complaint: str) -> None:
-        if complaint != self._complaint:
-            self._complaint = complaint
-            logger.warning(complaint)
+    def _poll_model(self, model: MonitoredModel) -> None:
+        try:
+            selection = _selection(model)
+        except ServingError as error:
+            # A base path that is unreadable for a moment must not unload what is being served.
+            self._complain(model, [error.message])
+            return
+        if self._always_present and not selection.children:
+            self._complain(model, [f"Refusing to unload all versions for Servable: {model.name}"])
+            return
+        self._complain(model, selection.warnings)
+        self._manager.set_aspired(
+            model.name,
+            {version: tf.io.gfile.join(model.base_path, child) for version, child in selection.children.items()},
+        )
+
+    def _complain(self, model: MonitoredModel, complaints: list[str]) -> None:
+        for complaint in complaints:
+            if complaint not in self._complaints.get(model.name, ()):
+                logger.warning(complaint)
+        self._complaints[model.name] = complaints
+
+
+def _selection(model: MonitoredModel) -> Selection:
+    try:
+        children = list_children(model.base_path)
+    except (OSError, UnicodeError) as error:
+        raise invalid_argument(
+            f"Could not find base path {model.base_path} for servable {model.name} with error {error}"
+        ) from error
+    return select(model.policy, model.name, model.base_path, children)
+
+
+def _require_versions(model: MonitoredModel) -> None:
+    if not _selection(model).children:
+        raise not_found(f"Unable to find a numerical version path for servable {model.name} at: {model.base_path}")

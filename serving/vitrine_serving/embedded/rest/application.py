@@ -1,116 +1,126 @@
-"""REST: TensorFlow Serving's HTTP paths over the core, as an ASGI application."""
+"""The REST API as the HTTP server calls it: which requests are whose, and who hears of them."""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Executor
-from typing import Any
-from urllib.parse import unquote
+import time
+import uuid
 
-from vitrine_serving.embedded.core import Core, ModelTarget
-from vitrine_serving.embedded.errors import (
-    ServingError,
-    SignatureNotFoundError,
-    internal_error,
-    invalid_argument,
-    not_found,
-)
-from vitrine_serving.embedded.rest import json_responses
-from vitrine_serving.embedded.rest.json_requests import parse_predict_request
+from vitrine_serving.embedded.core import Core
+from vitrine_serving.embedded.errors import Code, ServingError, internal_error
+from vitrine_serving.embedded.rest.hooks import Exchange, RestHooks
+from vitrine_serving.embedded.rest.http_messages import Request, Response, error_page
+from vitrine_serving.embedded.rest.model_api import Answer, ModelApi, failure
+from vitrine_serving.embedded.rest.options import RestOptions
+from vitrine_serving.embedded.rest.routes import MODEL_APIS, OUTSIDE, Api, Route, find_route
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
-_PREDICTION_PATH = re.compile(_MODEL + r":(classify|regress|predict)", re.IGNORECASE)
-_MODEL_PATH = re.compile(_MODEL + r"(/metadata)?", re.IGNORECASE)
-_MAX_VERSION = 2**63 - 1
+_TEXT = "text/plain"
+_LIVE_PATH = "/healthz"
+_READY_PATH = "/readyz"
+_MODELS_PATH = "/v1/models"
+_LONGEST_REQUEST_ID = 200
 
 
 class RestApplication:
-    """Reads and writes on the event loop; everything else runs in `executor`.
+    """Answers whole requests, on many threads at once; raises nothing."""
 
-    The executor needs as many threads as requests are to be in the model at once: batches form from
-    concurrent runs only.
-    """
+    def __init__(self, core: Core, options: RestOptions, hooks: RestHooks | None = None) -> None:
+        self._model_api = ModelApi(core, options)
+        self._options = options
+        self._hooks = hooks or RestHooks()
+        health_paths = {_LIVE_PATH, _READY_PATH} if options.extensions else set()
+        self._urgent_targets = frozenset(health_paths | {options.prometheus_path})
+        self._traced = options.extensions or self._hooks.on_request is not None
 
-    def __init__(self, core: Core, executor: Executor) -> None:
-        self._core = core
-        self._executor = executor
+    def is_urgent(self, request: Request) -> bool:
+        return request.target in self._urgent_targets
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _read_body(receive)
-        if body is None:
-            return
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        loop = asyncio.get_running_loop()
-        status, answer = await loop.run_in_executor(self._executor, self._respond, scope["method"], path, body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    def _respond(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def __call__(self, request: Request) -> Response:
+        route = self._start(request)
         try:
-            return 200, self._dispatch(method, path, body)
-        except ServingError as error:
-            return error.code.http_status, json_responses.error_body(error)
+            answer = self._answer(request, route)
         except Exception:
-            logger.exception("Request %s %s failed", method, path)
-            failure = internal_error()
-            return failure.code.http_status, json_responses.error_body(failure)
+            logger.exception("Request %s %s failed", request.method, request.target)
+            answer = failure(internal_error())
+        return self._tell(request, route, answer)
 
-    def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
-        if method == "POST" and (match := _PREDICTION_PATH.fullmatch(path)):
-            target = _target(match)
-            if match[4].lower() == "predict":
-                return self._predict(target, body)
-        elif method == "GET" and (match := _MODEL_PATH.fullmatch(path)):
-            target = _target(match)
-            if match[4]:
-                return json_responses.metadata_body(self._core.metadata(target))
-            return json_responses.status_body(self._core.status(target))
-        malformed = f"Malformed request: {method} {path}"
-        raise invalid_argument(malformed) if path.lower().startswith("/v1/") else not_found(malformed)
+    def refuse(self, request: Request) -> Response:
+        """The answer to one request too many."""
+        route = self._start(request)
+        limit = self._options.max_concurrent_requests
+        answer = failure(ServingError(Code.RESOURCE_EXHAUSTED, f"More than {limit} requests are in flight; try again"))
+        response = answer.response._replace(headers=(("Retry-After", "1"),))
+        return self._tell(request, route, answer._replace(response=response))
 
-    def _predict(self, target: ModelTarget, body: bytes) -> bytes:
-        request = parse_predict_request(body)
-        try:
-            prediction = self._core.predict(target, request.signature_name, request.read)
-        except SignatureNotFoundError as error:
-            # TensorFlow Serving's REST API looks the signature up itself, with words of its own.
-            raise invalid_argument(
-                f'Serving signature name: "{error.signature_name}" not found in signature def'
-            ) from error
-        return json_responses.predict_response(prediction.outputs, request.format)
+    def _start(self, request: Request) -> Route:
+        route = find_route(request.method, request.target)
+        if self._hooks.on_started is not None and route.api not in OUTSIDE:
+            self._hooks.on_started()
+        return route
 
+    def _answer(self, request: Request, route: Route) -> Answer:
+        if route.api is Api.BAD_URI:
+            return Answer(error_page(400), Code.INVALID_ARGUMENT)
+        if route.path == self._options.prometheus_path:
+            return self._metrics(route)
+        if self._options.extensions and request.method in ("GET", "HEAD"):
+            answer = self._extension(route)
+            if answer is not None:
+                return answer
+        if route.api is Api.ELSEWHERE:
+            return Answer(error_page(404), Code.NOT_FOUND)
+        return self._model_api.answer(request, route)
 
-def _target(match: re.Match[str]) -> ModelTarget:
-    name, version, label = match[1], match[2], match[3]
-    if version is not None and int(version[:20]) > _MAX_VERSION:
-        raise invalid_argument(f"Failed to convert version: {version} to numeric.")
-    return ModelTarget(
-        unquote(name),
-        version=int(version) if version is not None else None,
-        label=unquote(label) if label is not None else None,
-    )
+    def _metrics(self, route: Route) -> Answer:
+        if route.full_path != route.path:
+            error = f"Unexpected path: {route.full_path}. Should be {route.path}"
+            return Answer(Response(400, error.encode(), _TEXT), Code.INVALID_ARGUMENT, error)
+        text = self._hooks.metrics_text() if self._hooks.metrics_text is not None else ""
+        return Answer(Response(200, text.encode("utf-8", "replace"), _TEXT))
 
+    def _extension(self, route: Route) -> Answer | None:
+        if route.path == _LIVE_PATH:
+            return Answer(Response(200, b'{"status": "alive"}'))
+        if route.path == _READY_PATH and self._hooks.ready is not None:
+            ready, document = self._hooks.ready()
+            code = Code.OK if ready else Code.UNAVAILABLE
+            return Answer(Response(code.http_status, json.dumps(document).encode()), code)
+        if route.path == _MODELS_PATH and self._hooks.list_models is not None:
+            return Answer(Response(200, json.dumps(self._hooks.list_models()).encode()))
+        return None
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body; None when the client hung up before its end."""
-    pieces = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
+    def _tell(self, request: Request, route: Route, answer: Answer) -> Response:
+        """Call the hooks; the response as the client gets it."""
+        seconds = time.monotonic() - request.arrived
+        if self._hooks.on_finished is not None and route.api not in OUTSIDE:
+            api = route.api.value if route.api in MODEL_APIS else ""
+            self._hooks.on_finished(route.target.name, answer.version, answer.signature_name, api, answer.code, seconds)
+        response = answer.response
+        if not self._traced:
+            return response
+        request_id = request.headers.get(b"x-request-id", b"").decode("latin-1")
+        if not 0 < len(request_id) <= _LONGEST_REQUEST_ID:
+            request_id = uuid.uuid4().hex
+        traceparent = request.headers.get(b"traceparent", b"").decode("latin-1")
+        if self._hooks.on_request is not None:
+            self._hooks.on_request(
+                Exchange(
+                    request.method,
+                    request.target,
+                    response.status,
+                    len(request.body),
+                    len(response.body),
+                    seconds,
+                    route.target.name,
+                    answer.version,
+                    request.peer,
+                    request_id,
+                    traceparent,
+                    answer.error,
+                )
+            )
+        trace = (("X-Request-Id", request_id), *((("traceparent", traceparent),) if traceparent else ()))
+        return response._replace(headers=response.headers + trace)

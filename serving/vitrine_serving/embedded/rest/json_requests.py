@@ -7,17 +7,26 @@ value, to name the value at fault.
 from __future__ import annotations
 
 import enum
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.rest.json_arrays import is_base64_object, shorten, to_array
+from vitrine_serving.embedded.rest.json_arrays import to_array
+from vitrine_serving.embedded.rest.json_faults import find_fault, first_suspect
+from vitrine_serving.embedded.rest.json_parser import (
+    NumberTooBigError,
+    number_too_big,
+    parse_object,
+    parse_signature_name,
+)
+from vitrine_serving.embedded.rest.json_quotes import quote
+from vitrine_serving.embedded.rest.json_strings import is_base64_object
+from vitrine_serving.embedded.rest.json_values import dense_shape, flat_array
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 
@@ -31,65 +40,53 @@ class Format(enum.Enum):
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A parsed request whose values still wait for the signature's types."""
+    """A request whose `signature_name` is known and whose tensors still wait for the signature's types."""
 
     signature_name: str
-    format: Format
-    values: Any
+    document: dict[str, Any]
+    body: bytes
+
+    @property
+    def format(self) -> Format:
+        return Format.ROW if Format.ROW.value in self.document else Format.COLUMN
 
     def read(self, signature: meta_graph_pb2.SignatureDef) -> dict[str, NDArray[Any]]:
-        """The input arrays; raises ServingError INVALID_ARGUMENT or UNIMPLEMENTED."""
-        if not signature.inputs:
+        """The input arrays; raises ServingError INVALID_ARGUMENT or UNIMPLEMENTED.
+
+        TensorFlow Serving looks at the rest of a request only once it has found the signature.
+        """
+        infos = dict(signature.inputs)
+        if not infos:
             raise invalid_argument(f"Failed to get input map for signature: {self.signature_name or 'DEFAULT'}")
-        if self.format is Format.ROW:
-            return _from_rows(self.values, signature.inputs)
-        return _from_columns(self.values, signature.inputs)
+        try:
+            if Format.ROW.value in self.document:
+                return _from_rows(self._rows(), infos)
+            if Format.COLUMN.value in self.document:
+                return _from_columns(self.document[Format.COLUMN.value], infos)
+        except NumberTooBigError:
+            raise number_too_big(self.body) from None
+        raise invalid_argument("Missing 'inputs' or 'instances' key")
+
+    def _rows(self) -> list[Any]:
+        if Format.COLUMN.value in self.document:
+            raise self._malformed(
+                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+            )
+        rows = self.document[Format.ROW.value]
+        if not isinstance(rows, list):
+            raise self._malformed("Excepting 'instances' to be an list/array")
+        if not rows:
+            raise self._malformed("No values in 'instances' array")
+        return rows
+
+    def _malformed(self, reason: str) -> ServingError:
+        return invalid_argument(f"JSON Value: {quote(self.document)} {reason}")
 
 
 def parse_predict_request(body: bytes) -> PredictRequest:
     """Parse the body of a `:predict` call; raises ServingError INVALID_ARGUMENT."""
     document = parse_object(body)
-    signature_name = document.get("signature_name", "")
-    if not isinstance(signature_name, str):
-        raise invalid_argument(
-            f"JSON Value: {shorten(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
-    if "instances" in document and "inputs" in document:
-        raise invalid_argument(
-            f"JSON Value: {shorten(document)} Not formatted correctly expecting only one of "
-            "'inputs' or 'instances' keys to exist "
-        )
-    if "instances" in document:
-        rows = document["instances"]
-        if not isinstance(rows, list):
-            raise invalid_argument(f"JSON Value: {shorten(document)} Excepting 'instances' to be an list/array")
-        if not rows:
-            raise invalid_argument(f"JSON Value: {shorten(document)} No values in 'instances' array")
-        return PredictRequest(signature_name, Format.ROW, rows)
-    if "inputs" in document:
-        return PredictRequest(signature_name, Format.COLUMN, document["inputs"])
-    raise invalid_argument("Missing 'inputs' or 'instances' key")
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`; raises ServingError INVALID_ARGUMENT.
-
-    Like TensorFlow Serving it takes bare NaN and Infinity, and strings that are not valid UTF-8.
-    """
-    text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    if not text:
-        raise invalid_argument("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise invalid_argument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
-    except RecursionError as error:
-        raise invalid_argument("JSON Parse error: values are nested too deeply") from error
-    except ValueError as error:
-        raise invalid_argument(f"JSON Parse error: {error}") from error
-    if not isinstance(document, dict):
-        raise invalid_argument(f"JSON Value: {shorten(document)} Is not object")
-    return document
+    return PredictRequest(parse_signature_name(document), document, body)
 
 
 def _is_row_object(value: Any) -> bool:
@@ -102,55 +99,75 @@ def _from_rows(rows: list[Any], infos: TensorInfos) -> dict[str, NDArray[Any]]:
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    if not _is_row_object(rows[0]):
-        [name] = infos if len(infos) == 1 else [min(infos)]
-        return {name: _stack(rows, infos[name].dtype, None)}
-    for number, row in enumerate(rows):
-        if not _is_row_object(row):
-            raise invalid_argument(f"Expecting object but got list at item {number} of input list")
-        if row.keys() != infos.keys():
-            raise _wrong_keys(number, row, infos)
-    return {name: _stack([row[name] for row in rows], infos[name].dtype, name) for name in infos}
-
-
-def _stack(items: list[Any], dtype: int, key: str | None) -> NDArray[Any]:
-    """One array from one item a row; `key` is the items' key in row objects."""
     try:
-        return to_array(items, dtype)
+        if not _is_row_object(rows[0]):
+            name = min(infos)
+            return {name: to_array(rows, infos[name].dtype)}
+        if all(_is_row_object(row) and row.keys() == infos.keys() for row in rows):
+            return {name: to_array([row[name] for row in rows], infos[name].dtype) for name in infos}
     except ServingError as error:
-        raise (_explain(items, dtype, key) or error) from None
+        raise (_find_row_fault(rows, infos) or error) from None
+    raise _find_row_fault(rows, infos) or invalid_argument("Malformed 'instances' list")
 
 
-def _explain(items: list[Any], dtype: int, key: str | None) -> ServingError | None:
-    """Which row does not fit, in TensorFlow Serving's words."""
-    first: tuple[int, ...] | None = None
-    for number, item in enumerate(items):
-        if key is None and _is_row_object(item):
-            return invalid_argument(f"Expecting value/list but got object at item {number} of input list")
-        where = f"Failed to process element: {number}" + (f" key: {key}" if key else "")
-        try:
-            array = to_array(item, dtype)
-            first = array.shape if first is None else first
-            if array.size != np.prod(first, dtype=int):
-                raise invalid_argument(f"Expecting tensor size: {np.prod(first, dtype=int)} but got: {array.size}")
-            if array.shape != first:
-                raise invalid_argument(f"Expecting shape {_shape(first)} but got: {_shape(array.shape)}")
-        except ServingError as error:
-            return ServingError(error.code, f"{where} of 'instances' list. Error: {error}")
-    return None
+def _find_row_fault(rows: list[Any], infos: TensorInfos) -> ServingError | None:
+    """The first fault in `rows`, in TensorFlow Serving's words."""
+    are_objects = _is_row_object(rows[0])
+    # The shapes every row must have: those of the first.
+    shapes: dict[str, tuple[int, ...]] = {}
 
+    def members(row: Any) -> dict[str, Any]:
+        return row if are_objects else {min(infos): row}
 
-def _wrong_keys(number: int, row: dict[str, Any], infos: TensorInfos) -> ServingError:
-    for name in row:
-        if name not in infos:
+    def is_good(block: list[Any]) -> bool:
+        if are_objects and not all(_is_row_object(row) and row.keys() == infos.keys() for row in block):
+            return False
+        return all(
+            flat_array([row[name] for row in block] if are_objects else block, (len(block), *shape), infos[name].dtype)
+            is not None
+            for name, shape in shapes.items()
+        )
+
+    def find_fault_at(number: int) -> ServingError | None:
+        row = rows[number]
+        where = f"Failed to process element: {number}"
+        if _is_row_object(row) != are_objects:
+            wanted, got = ("object", "list") if are_objects else ("value/list", "object")
+            return invalid_argument(f"Expecting {wanted} but got {got} at item {number} of input list")
+        for name, item in members(row).items():
+            fault = _find_item_fault(item, name, infos, shapes)
+            if fault is not None:
+                key = f" key: {name}" if are_objects else ""
+                return invalid_argument(f"{where}{key} of 'instances' list. Error: {fault}")
+        if are_objects and row.keys() != infos.keys():
             return invalid_argument(
-                f"Failed to process element: {number} key: {name} of 'instances' list. "
-                f"Error: INVALID_ARGUMENT: JSON object: does not have named input: {name}"
+                f"{where} of 'instances' list. JSON object: {quote(row)} "
+                f"keys must be equal to: {','.join(sorted(infos))}"
             )
-    return invalid_argument(
-        f"Failed to process element: {number} of 'instances' list. JSON object: {shorten(row)} "
-        f"keys must be equal to: {','.join(sorted(infos))}"
-    )
+        return None
+
+    first_fault = find_fault_at(0)
+    if first_fault is not None:
+        return first_fault
+    suspects = range(first_suspect(rows, is_good), len(rows))
+    return next((fault for number in suspects if (fault := find_fault_at(number)) is not None), None)
+
+
+def _find_item_fault(
+    item: Any, name: str, infos: TensorInfos, shapes: dict[str, tuple[int, ...]]
+) -> ServingError | None:
+    if name not in infos:
+        return invalid_argument(f"JSON object: does not have named input: {name}")
+    fault = find_fault(item, infos[name].dtype)
+    if fault is not None:
+        return fault
+    shape = dense_shape(item)
+    first = shapes.setdefault(name, shape)
+    if math.prod(shape) != math.prod(first):
+        return invalid_argument(f"Expecting tensor size: {math.prod(first)} but got: {math.prod(shape)}")
+    if shape != first:
+        return invalid_argument(f"Expecting shape {_shape_text(first)} but got: {_shape_text(shape)}")
+    return None
 
 
 def _from_columns(values: Any, infos: TensorInfos) -> dict[str, NDArray[Any]]:
@@ -168,5 +185,5 @@ def _from_columns(values: Any, infos: TensorInfos) -> dict[str, NDArray[Any]]:
     return {name: to_array(values[name], infos[name].dtype) for name in infos}
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"

@@ -1,0 +1,87 @@
+"""The models that benchmarks serve, and the requests that go to them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2
+
+NAME = "model"
+PICTURE_SIDE = 224
+# Width and height of a web photo; at this quality noise of low frequency makes about 40 kB.
+_PHOTO_SIZE = (500, 375)
+
+
+class _HalfPlusTwo(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.half = tf.Variable(0.5)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": self.half * x + 2.0}
+
+
+def write_trivial(version: Path) -> None:
+    """y = x / 2 + 2: what a request costs without a model to speak of."""
+    model = _HalfPlusTwo()
+    tf.saved_model.save(model, str(version), signatures=model.call)
+
+
+def write_mobilenet(version: Path) -> None:
+    """MobileNetV2 1.0 at 224 with random weights, JPEG in, exported the way `vitrine-export` does it."""
+    import keras
+
+    from vitrine_export.models import FEATURES, LOGITS
+    from vitrine_export.preprocessing import Preprocessing
+    from vitrine_export.recipe import BatchingConfig
+    from vitrine_export.signatures import ServingModule
+
+    shape = (PICTURE_SIDE, PICTURE_SIDE, 3)
+    trunk = keras.applications.MobileNetV2(shape, weights=None, include_top=False, pooling="avg")
+    features = keras.layers.Identity(name=FEATURES)(trunk.output)
+    network = keras.Model(trunk.input, keras.layers.Dense(120, name=LOGITS)(features))
+    labels = version.parent / "labels.txt"
+    labels.parent.mkdir(parents=True, exist_ok=True)
+    names = [f"class {number}" for number in range(120)]
+    labels.write_text("".join(f"{name}\n" for name in names))
+    preprocessing = Preprocessing(f"decode|resize({PICTURE_SIDE})|value_range(-1,1)")
+    ServingModule(network, names, labels, preprocessing, BatchingConfig(), top_k=5).save(version)
+
+
+def photos(count: int, seed: int = 0) -> list[bytes]:
+    """JPEGs of web-photo size with photo-like detail, all different."""
+    random = np.random.default_rng(seed)
+    encoded = []
+    for _ in range(count):
+        coarse = random.integers(0, 255, (48, 64, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize(_PHOTO_SIZE, Image.Resampling.BICUBIC)
+        fine = random.normal(0, 6, (_PHOTO_SIZE[1], _PHOTO_SIZE[0], 3))
+        pixels = np.clip(np.asarray(picture) + fine, 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def trivial_request() -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = NAME
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0, 2.0, 5.0], tf.float32))
+    return request
+
+
+def photo_request(photo: bytes) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = NAME
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([photo], tf.string))
+    return request
+
+
+def trivial_json() -> bytes:
+    return json.dumps({"instances": [1.0, 2.0, 5.0]}).encode()

@@ -1,0 +1,172 @@
+"""What surrounds every gRPC call: its status on failure, the limits on concurrency, the log of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from vitrine_serving.embedded.errors import Code, ServingError, internal_error
+from vitrine_serving.embedded.grpc.service import Behavior
+from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+# A status message travels in a header, which clients refuse when large. TensorFlow Serving's limit.
+_MAX_MESSAGE = 1024
+_STATUS = {code: next(s for s in grpc.StatusCode if s.value[0] == code) for code in Code}
+_REQUEST_ID = "x-request-id"
+_TRACEPARENT = "traceparent"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One answered gRPC call, for the access log. Version and signature are those that answered or were asked for."""
+
+    method: str
+    code: str
+    error: str
+    request_bytes: int
+    response_bytes: int
+    seconds: float
+    model: str
+    version: int | None
+    signature: str
+    peer: str
+    request_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True)
+class GrpcHooks:
+    """Who hears of calls: the metrics, and the access log with one `Call` each."""
+
+    metrics: ServerMetrics | None = None
+    access_log: Callable[[Call], None] | None = None
+
+
+def abort(context: grpc.ServicerContext, error: ServingError) -> Any:
+    """End the call with the error's status."""
+    message = error.message
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + "...TRUNCATED"
+    return context.abort(_STATUS[error.code], message)
+
+
+def surrounded(method: str, behavior: Behavior, hooks: GrpcHooks) -> Callable[[Any, grpc.ServicerContext], Any]:
+    """`behavior` as gRPC calls it: errors become statuses, and the hooks hear of every call."""
+    metrics, access_log = hooks.metrics, hooks.access_log
+
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        def time_left() -> float:
+            # A cancelled call counts as late: either way nobody waits.
+            return context.time_remaining() if context.is_active() else 0.0
+
+        started = time.perf_counter()
+        if metrics is not None:
+            metrics.request_started("GRPC")
+        response = error = None
+        try:
+            response = behavior(request, time_left)
+        except ServingError as failure:
+            error = failure
+        except Exception:
+            logger.exception("A %s failed", method)
+            error = internal_error()
+        if metrics is not None:
+            model, version, signature = _asked(request, response)
+            code = Code.OK if error is None else error.code
+            seconds = time.perf_counter() - started
+            metrics.request_finished(model, version, signature, method, "GRPC", code, seconds)  # type: ignore[arg-type]
+        if access_log is not None:
+            access_log(_record(method, request, response, error, time.perf_counter() - started, context))
+        return response if error is None else abort(context, error)
+
+    return call
+
+
+def _record(
+    method: str,
+    request: Any,
+    response: Any,
+    error: ServingError | None,
+    seconds: float,
+    context: grpc.ServicerContext,
+) -> Call:
+    metadata = dict(context.invocation_metadata())
+    traced = [(key, metadata[key]) for key in (_REQUEST_ID, _TRACEPARENT) if key in metadata]
+    if traced:
+        context.set_trailing_metadata(traced)
+    model, version, signature = _asked(request, response)
+    return Call(
+        method=method,
+        code=(Code.OK if error is None else error.code).name,
+        error=error.message if error is not None else "",
+        request_bytes=request.ByteSize(),
+        response_bytes=response.ByteSize() if response is not None else 0,
+        seconds=round(seconds, 6),
+        model=model,
+        version=version,
+        signature=signature,
+        peer=context.peer(),
+        request_id=str(metadata.get(_REQUEST_ID, "")),
+        traceparent=str(metadata.get(_TRACEPARENT, "")),
+    )
+
+
+def _asked(request: Any, response: Any) -> tuple[str, int | None, str]:
+    """Model, version and signature of a call, as the answer says or else as the request does."""
+    for message in (response, request):
+        spec = getattr(message, "model_spec", None)
+        if spec is not None and spec.name:
+            return spec.name, spec.version.value if spec.HasField("version") else None, spec.signature_name
+    tasks = getattr(request, "tasks", ())
+    return (tasks[0].model_spec.name if tasks else ""), None, ""
+
+
+class CountingPool(ThreadPoolExecutor):
+    """A thread pool that knows how many tasks were given to it and have not ended."""
+
+    def __init__(self, threads: int, prefix: str) -> None:
+        super().__init__(threads, prefix)
+        self._count_lock = threading.Lock()
+        self.in_flight = 0
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with self._count_lock:
+            self.in_flight += 1
+        future = super().submit(task, *args, **kwargs)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _: Future[Any]) -> None:
+        with self._count_lock:
+            self.in_flight -= 1
+
+
+class Limited(grpc.GenericRpcHandler):
+    """Handlers that refuse calls, at once and on a thread of its own, while too many are in flight."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler, pool: CountingPool, limit: int, refusal: ServingError) -> None:
+        self._inner = inner
+        self._pool = pool
+        self._limit = limit
+
+        def refuse(_request: bytes, context: grpc.ServicerContext) -> Any:
+            return abort(context, refusal)
+
+        # gRPC runs a behaviour on the pool it names, which is how refusals overtake the queue.
+        refuse.experimental_thread_pool = ThreadPoolExecutor(1, "grpc-refuse")  # type: ignore[attr-defined]
+        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        handler = self._inner.service(handler_call_details)
+        if handler is not None and self._pool.in_flight >= self._limit:
+            return self._refusal
+        return handler

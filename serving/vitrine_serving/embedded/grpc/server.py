@@ -1,0 +1,73 @@
+"""The gRPC server: where it listens, with which credentials and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from vitrine_serving.embedded.core import Core
+from vitrine_serving.embedded.errors import Code, ServingError
+from vitrine_serving.embedded.grpc.calls import CountingPool, GrpcHooks, Limited, surrounded
+from vitrine_serving.embedded.grpc.health import Health
+from vitrine_serving.embedded.grpc.service import Services, handlers
+
+_EXHAUSTED = ServingError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+
+@dataclass(frozen=True)
+class GrpcOptions:
+    """How to serve gRPC; the names follow the server's flags.
+
+    `threads` handle calls and more wait for one of them, unless `max_calls`, the most that may be in flight, refuses
+    them with `refusal`. `max_message_bytes` -1 is no limit but protobuf's own of 2 GiB.
+    """
+
+    addresses: Sequence[str]
+    threads: int
+    credentials: grpc.ServerCredentials | None = None
+    max_calls: int | None = None
+    refusal: ServingError = _EXHAUSTED
+    channel_arguments: Sequence[tuple[str, int | str]] = ()
+    max_message_bytes: int = -1
+    tensor_content: bool = False
+
+
+def start(
+    core: Core, options: GrpcOptions, health: Health | None = None, hooks: GrpcHooks | None = None
+) -> Callable[[float], Any]:
+    """Serve on all the addresses; returns a function that stops accepting and waits up to so many seconds.
+
+    Raises OSError when an address cannot be bound.
+    """
+    pool = CountingPool(options.threads, "grpc")
+    server = grpc.server(
+        pool,
+        options=[
+            ("grpc.max_receive_message_length", options.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Without this a second server on a busy port would silently share its connections.
+            ("grpc.so_reuseport", 0),
+            *options.channel_arguments,
+        ],
+    )
+    services = Services(core, options.tensor_content)
+    told = hooks or GrpcHooks()
+    for handler in handlers(services, lambda method, behavior: surrounded(method, behavior, told)):
+        if options.max_calls is not None:
+            handler = Limited(handler, pool, options.max_calls, options.refusal)
+        server.add_generic_rpc_handlers([handler])
+    if health is not None:
+        health.add_to(server)
+    for address in options.addresses:
+        try:
+            if options.credentials is None:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, options.credentials)
+        except RuntimeError as error:
+            raise OSError(f"gRPC cannot bind {address}") from error
+    server.start()
+    return lambda grace: server.stop(grace).wait()

@@ -1,0 +1,138 @@
+"""How requests are put together into batches: the text proto TensorFlow Serving reads, and its rules."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf.message import Message
+
+from vitrine_serving.embedded.errors import invalid_argument
+from vitrine_serving.embedded.text_protos import read_text_proto
+
+# Beside saved_model.pb, in the version's own directory.
+MODEL_PARAMETERS_FILE = "batching_params.pbtxt"
+
+
+def _schedulable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """`tensorflow.serving.BatchingParameters`, TensorFlow's defaults filled in; sizes are in rows.
+
+    `num_batch_threads` and `thread_pool_name` are about the server's one pool of threads, the rest about
+    each queue. `max_execution_batch_size` counts only where large requests are split; 0 is `max_batch_size`.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = field(default_factory=_schedulable_cpus)
+    thread_pool_name: str = "batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0
+
+    @property
+    def execution_batch_size(self) -> int:
+        """The most rows a batch may have, where `max_batch_size` is the most a request may have."""
+        return (self.enable_large_batch_splitting and self.max_execution_batch_size) or self.max_batch_size
+
+    def padded(self, size: int) -> int:
+        """The first allowed batch size that holds `size` rows."""
+        return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
+
+    def check(self) -> None:
+        """Raise ServingError INVALID_ARGUMENT when nothing can be batched by these parameters."""
+        sizes = self.allowed_batch_sizes
+        if sizes and sizes[-1] != self.max_batch_size:
+            raise invalid_argument(
+                "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+                f"{sizes[-1]}; expected {self.max_batch_size}"
+            )
+        if any(size >= larger for size, larger in itertools.pairwise(sizes)):
+            raise invalid_argument("allowed_batch_sizes entries must be monotonically increasing")
+        _check_positive("num_batch_threads", self.num_batch_threads)
+        _check_positive("input_batch_size_limit", self.max_batch_size)
+        if self.batch_timeout_micros < 0:
+            raise invalid_argument(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
+        # Without splitting 0 has always been taken for 1.
+        _check_positive("max_enqueued_batches", self.max_enqueued_batches + (not self.enable_large_batch_splitting))
+        _check_positive("max_execution_batch_size", self.execution_batch_size)
+        if self.execution_batch_size > self.max_batch_size:
+            raise invalid_argument(
+                "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal "
+                f"to max_execution_batch_size; they are {self.max_batch_size} and {self.max_execution_batch_size}"
+            )
+
+
+def read_batching_parameters(path: str) -> BatchingParameters:
+    """Read the text proto `tensorflow.serving.BatchingParameters` at `path`, local or any address TensorFlow reads.
+
+    Raises ServingError: INVALID_ARGUMENT for what is not such a proto, with the parser's reason, or breaks its
+    rules; else what the file system said.
+    """
+    proto = read_text_proto(path, _Proto())
+    given = {descriptor.name: _plain(value) for descriptor, value in proto.ListFields()}
+    parameters = BatchingParameters(**given)
+    parameters.check()
+    return parameters
+
+
+def model_batching_parameters(path: str) -> BatchingParameters | None:
+    """The parameters a SavedModel brings along in its directory `path`; None, so no batching, without the file.
+
+    For `--enable_per_model_batching_parameters`. The threads stay those of the server. Raises as
+    `read_batching_parameters`.
+    """
+    file = tf.io.gfile.join(path, MODEL_PARAMETERS_FILE)
+    return read_batching_parameters(file) if tf.io.gfile.exists(file) else None
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise invalid_argument(f"{name} must be positive; was {value}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.value  # type: ignore[attr-defined]
+    return value if isinstance(value, bool) else tuple(value)
+
+
+def _proto_class() -> type[Message]:
+    # tensorflow-serving-api comes without session_bundle_config.proto. In a pool of its own it cannot
+    # clash with a package that does bring it.
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching_parameters.proto",
+        package="tensorflow.serving",
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    for number, parameter in enumerate(fields(BatchingParameters), start=1):
+        added = message.field.add(name=parameter.name, number=number, label=kinds.LABEL_OPTIONAL)
+        if parameter.name == "allowed_batch_sizes":
+            added.label, added.type = kinds.LABEL_REPEATED, kinds.TYPE_INT64
+        elif parameter.name == "pad_variable_length_inputs":
+            added.type = kinds.TYPE_BOOL
+        else:
+            wrapper = {"int": "Int64Value", "str": "StringValue", "bool": "BoolValue"}[str(parameter.type)]
+            added.type, added.type_name = kinds.TYPE_MESSAGE, f".google.protobuf.{wrapper}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))
+
+
+_Proto = _proto_class()

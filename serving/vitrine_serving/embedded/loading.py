@@ -1,0 +1,91 @@
+"""From a version's directory to a model ready to serve: loaded, warmed up, batching round it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vitrine_serving.embedded.errors import ServingError
+from vitrine_serving.embedded.inference import warmup
+from vitrine_serving.embedded.inference.batch_scheduler import BatchScheduler
+from vitrine_serving.embedded.inference.batching import BatchingModel
+from vitrine_serving.embedded.inference.batching_parameters import BatchingParameters, model_batching_parameters
+from vitrine_serving.embedded.inference.model import Model
+from vitrine_serving.embedded.inference.saved_model import SavedModel, SessionOptions, load_saved_model
+from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How versions are loaded; `warmup_iterations` 0 leaves their warm-up requests alone."""
+
+    session: SessionOptions
+    tags: Sequence[str]
+    warmup_iterations: int = 1
+    check_method_names: bool = False
+    batching: BatchingParameters | None = None
+    per_model_batching: bool = False
+
+
+class Loader:
+    """Loads versions for the model manager, from any thread."""
+
+    def __init__(self, options: LoadOptions, metrics: ServerMetrics | None) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._scheduler = BatchScheduler(options.batching) if options.batching is not None else None
+
+    def load(self, name: str, version: int, path: str) -> Model:
+        """The model in directory `path`; raises ServingError with the reason for its status."""
+        started = time.perf_counter()
+        try:
+            model = load_saved_model(path, self._options.session, self._options.tags)
+        except ServingError:
+            self._loaded(name, version, path, False, started)
+            raise
+        self._loaded(name, version, path, True, started)
+        try:
+            self._warm_up(model, path)
+            return self._batched(model, path)
+        except BaseException:
+            model.close()
+            raise
+
+    def _loaded(self, name: str, version: int, path: str, ok: bool, started: float) -> None:
+        if self._metrics is not None:
+            self._metrics.load_finished(name, version, path, ok, time.perf_counter() - started)
+
+    def _warm_up(self, model: SavedModel, path: str) -> None:
+        if not self._options.warmup_iterations:
+            return
+        started = time.perf_counter()
+        count = warmup.replay(model, path, self._options.warmup_iterations, self._options.check_method_names)
+        if count:
+            seconds = time.perf_counter() - started
+            logger.info("Replayed %d warm-up requests of %s in %.3f s", count, path, seconds)
+            if self._metrics is not None:
+                self._metrics.warmup_finished(path, seconds)
+
+    def _batched(self, model: SavedModel, path: str) -> Model:
+        parameters, scheduler = self._options.batching, self._scheduler
+        if parameters is None:
+            return model
+        if self._options.per_model_batching:
+            parameters = model_batching_parameters(path)
+            if parameters is None:
+                return model
+        metrics = self._metrics
+        if metrics is None:
+            return BatchingModel(model, parameters, scheduler=scheduler)
+        return BatchingModel(
+            model,
+            parameters,
+            lambda _signature, rows, padded, queue_seconds: metrics.batch_executed(rows, padded, queue_seconds),
+            on_request=metrics.batch_input,
+            on_expired=metrics.batch_expired,
+            scheduler=scheduler,
+        )

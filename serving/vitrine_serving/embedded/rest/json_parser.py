@@ -1,0 +1,120 @@
+"""Request bodies to JSON documents, with what TensorFlow Serving's parser takes and says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from vitrine_serving.embedded.errors import ServingError, invalid_argument
+from vitrine_serving.embedded.rest.json_quotes import quote
+from vitrine_serving.embedded.rest.json_syntax import JsonSyntaxError, check_syntax
+
+INFINITIES = (float("inf"), float("-inf"))
+"""What the literals `Infinity` and `-Infinity` become; a number too big for a double is another object."""
+
+_CONSTANTS = {"NaN": float("nan"), "Infinity": INFINITIES[0], "-Infinity": INFINITIES[1]}
+# The search for TensorFlow Serving's own words reads token by token: too slow for a large body.
+_MAX_EXPLAINED = 2**16
+_NUMBER_TOO_BIG = "Number too big to be stored in double."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LONE_SURROGATE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+
+
+class NumberTooBigError(Exception):
+    """A number that only Python's parser takes: found when it is used."""
+
+
+class RepeatedMembers(dict[str, Any]):
+    """An object that has a name twice. As a dict it has the first value of each name, which look-ups find."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(reversed(pairs))
+        self.last_values = dict(pairs)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`; raises ServingError INVALID_ARGUMENT.
+
+    Like TensorFlow Serving it takes bare NaN and Infinity, and strings that are not valid UTF-8: their
+    bytes come back by encoding with `surrogateescape`.
+    """
+    if not body:
+        raise _parse_error("The document is empty")
+    document = _parse(_decode(body))
+    if not isinstance(document, dict):
+        raise invalid_argument(f"JSON Value: {quote(document)} Is not object")
+    return document
+
+
+def parse_signature_name(document: dict[str, Any]) -> str:
+    """The optional `signature_name` of a request; raises ServingError INVALID_ARGUMENT."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid_argument(
+            f"JSON Value: {quote(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    # No signature has a name that is not UTF-8, and messages cannot hold one.
+    return name.encode("utf-8", "replace").decode()
+
+
+def number_too_big(body: bytes) -> ServingError:
+    """The parse error of a `body` in whose values a NumberTooBigError showed."""
+    if len(body) <= _MAX_EXPLAINED:
+        try:
+            check_syntax(_decode(body))
+        except JsonSyntaxError as error:
+            return _parse_error(f"{error} at offset: {_offset(_decode(body), error.position)}")
+    return _parse_error(_NUMBER_TOO_BIG)
+
+
+def _parse(text: str) -> Any:
+    is_explained = len(text) <= _MAX_EXPLAINED
+    try:
+        # Python's parser takes half a surrogate pair.
+        if is_explained and "\\" in text and _LONE_SURROGATE.search(text):
+            check_syntax(text)
+        try:
+            return _DECODER.decode(text)
+        except ValueError:
+            if not is_explained:
+                raise
+            return _DECODER.decode(check_syntax(text))
+    except JsonSyntaxError as error:
+        raise _parse_error(f"{error} at offset: {_offset(text, error.position)}") from None
+    except json.JSONDecodeError as error:
+        raise _parse_error(f"{error.msg} at offset: {_offset(text, error.pos)}") from None
+    except ValueError:
+        # Python refuses integers of many thousand digits.
+        raise _parse_error(_NUMBER_TOO_BIG) from None
+    except RecursionError:
+        raise _parse_error("The document is nested too deeply.") from None
+
+
+def _decode(body: bytes) -> str:
+    # Spaces for a byte order mark, any byte of which may be missing, keep the offsets right.
+    mark = 0
+    for byte in _BYTE_ORDER_MARK:
+        mark += body[mark] == byte if mark < len(body) else 0
+    if mark:
+        body = b" " * mark + body[mark:]
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "surrogateescape")
+
+
+def _offset(text: str, position: int) -> int:
+    return len(text[:position].encode("utf-8", "surrogateescape"))
+
+
+def _parse_error(message: str) -> ServingError:
+    return invalid_argument(f"JSON Parse error: {message}")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else RepeatedMembers(pairs)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_CONSTANTS.__getitem__)

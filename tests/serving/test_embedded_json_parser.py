@@ -1,0 +1,115 @@
+"""What counts as JSON, and what is said of what does not: rapidjson's rules, words and byte offsets."""
+
+from __future__ import annotations
+
+import pytest
+
+from vitrine_serving.embedded.errors import ServingError
+from vitrine_serving.embedded.rest.json_examples import parse_classify_request
+from vitrine_serving.embedded.rest.json_parser import parse_object
+from vitrine_serving.embedded.rest.json_requests import parse_predict_request
+
+DEPTH = 500_000
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "The document is empty"),
+        (b" \n", "The document is empty. at offset: 2"),
+        (b"not json", "Invalid value. at offset: 1"),
+        (b"{'a': 1}", "Missing a name for object member. at offset: 1"),
+        (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+        (b'{"a": 1 "b": 2}', "Missing a comma or '}' after an object member. at offset: 8"),
+        (b'{"a": 1,}', "Missing a name for object member. at offset: 8"),
+        (b'{"a": [1 2]}', "Missing a comma or ']' after an array element. at offset: 9"),
+        (b'{"a": [1,]}', "Invalid value. at offset: 9"),
+        (b'{"a": [1', "Missing a comma or ']' after an array element. at offset: 8"),
+        (b'{"a": nul}', "Invalid value. at offset: 9"),
+        (b'{"a": 01}', "Missing a comma or '}' after an object member. at offset: 7"),
+        (b'{"a": -}', "Invalid value. at offset: 7"),
+        (b'{"a": +1}', "Invalid value. at offset: 6"),
+        (b'{"a": 1.}', "Miss fraction part in number. at offset: 8"),
+        (b'{"a": 1e}', "Miss exponent in number. at offset: 8"),
+        (b'{"a": infinity}', "Invalid value. at offset: 6"),
+        (b'{"a": [2, ' + b"9" * 5000 + b"]}", "Number too big to be stored in double. at offset: 10"),
+        (b'{"a": 1} {}', "The document root must not be followed by other values. at offset: 9"),
+        (b'{"a": "b', "Missing a closing quotation mark in string. at offset: 8"),
+        (b'{"a": "\n"}', "Invalid escape character in string. at offset: 7"),
+        (b'{"a": "\\x"}', "Invalid escape character in string. at offset: 7"),
+        (b'{"a": "\\u12"}', "Incorrect hex digit after \\u escape in string. at offset: 7"),
+        (b'{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),
+        (b'{"a": "\\ud800\\u0041"}', "The surrogate pair in string is invalid. at offset: 7"),
+        (b'\xef\xbb\xbf{"a": }', "Invalid value. at offset: 9"),
+        ('{"é": }'.encode(), "Invalid value. at offset: 7"),
+        (b'{"\xff": }', "Invalid value. at offset: 6"),
+    ],
+)
+def test_syntax_errors_are_told_in_rapidjsons_words(body, message):
+    with pytest.raises(ServingError) as raised:
+        parse_object(body)
+    assert raised.value.message == f"JSON Parse error: {message}"
+    assert raised.value.code.http_status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'\xef\xbb\xbf{"a": 1}', 1),
+        (b'\xbb\xbf{"a": 1}', 1),
+        (b'{"a": [Inf, -Inf, Infinity, -Infinity]}', [float("inf"), float("-inf")] * 2),
+        (b'{"a": 1}\0 garbage', 1),
+        (b'{"a": "\\ud83d\\ude00 \\\\ud800"}', "\U0001f600 \\ud800"),
+        (b'{"a": "\\udc00"}', "\udc00"),
+        (b'{"a": 1, "a": 2}', 1),
+        (b'{"a": 1e-999}', 0.0),
+        (b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", None),
+    ],
+)
+def test_what_tensorflow_serving_takes_is_taken(body, value):
+    document = parse_object(body)
+    assert value is None or document["a"] == value
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"-NaN"])
+def test_nan_is_a_number(word):
+    value = parse_object(b'{"a": %s}' % word)["a"]
+    assert value != value
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"3", b'"text"', b"null"])
+def test_a_request_is_an_object(body):
+    with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT: JSON Value: .* Is not object$") as raised:
+        parse_object(body.replace(b"[1]", b"[]"))
+    assert raised.value.code.http_status == 400
+
+
+@pytest.mark.parametrize("parse", [parse_predict_request, parse_classify_request])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEPTH,
+        b'{"a":' * DEPTH,
+        b'{"instances":' + b"[" * DEPTH + b"]" * DEPTH + b"}",
+        b'{"instances":[' + b'{"a":' * DEPTH + b"1" + b"}" * DEPTH + b"]}",
+        b'{"examples":[{"x":1}],"instances":[1],"ignored":' + b"[" * DEPTH + b"]" * DEPTH + b"}",
+        b'{"examples":[{"x":1}],"instances":[1],"ignored":' + b'{"a":' * DEPTH + b"1" + b"}" * DEPTH + b"}",
+    ],
+    ids=["lists", "objects", "instances", "instance objects", "ignored lists", "ignored objects"],
+)
+def test_deeply_nested_values_are_refused(parse, body):
+    with pytest.raises(ServingError, match=r"JSON Parse error: .* nested") as raised:
+        parse(body)
+    assert raised.value.code.http_status == 400
+
+
+def test_faults_of_large_bodies_are_told_with_their_place():
+    body = b'{"a": [' + b"1, " * 100_000 + b"]}"
+    with pytest.raises(ServingError, match=f"JSON Parse error: .* at offset: {len(body) - 2}$"):
+        parse_object(body)
+
+
+def test_quoted_values_are_cut():
+    with pytest.raises(ServingError, match=r"aaa\.\.\. Is not object") as raised:
+        parse_object(b'"' + b"a" * 1_000_000 + b'"')
+    assert len(raised.value.message) < 5000
