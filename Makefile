@@ -26,7 +26,7 @@ ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo train export serve predict status test lint format lock protos clean install
+.PHONY: help demo train export serve predict status bench test lint format lock protos clean install
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ predict: $(RUN) ## classify IMAGE=some.png on the running server
 
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
+
+bench: $(RUN) ## measure the embedded server against its limits, as ratios
+	@$(BIN)/python -m benchmarks.embedded $(ARGS)
 
 test: $(DEV) ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,6 +1,8 @@
 """A bare server on the embedded server's own transports: it parses the request and sends a ready-made reply.
 
-What it costs is the floor under any Python server of this API; run it as `python -m benchmarks.bare GRPC_PORT REST_PORT`.
+What it costs is the floor under any Python server of this API.
+
+python -m benchmarks.bare GRPC_PORT REST_PORT
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from benchmarks.models import NAME
-from vitrine_serving.embedded.rest import server as rest_server
-from vitrine_serving.embedded.rest.http_messages import Response
+from vitrine_serving.embedded.rest.http import server as rest_server
+from vitrine_serving.embedded.rest.http.messages import Response
 from vitrine_serving.embedded.rest.options import RestOptions
 
 _THREADS = 16
@@ -48,17 +50,16 @@ def _serve_grpc(port: int) -> grpc.Server:
 
 
 class _Echo:
-    """REST's part: parse the body as JSON, send a ready-made answer."""
+    """REST's part: parse the body as JSON, send an answer known before."""
 
     def __init__(self) -> None:
-        self._body = json.dumps({"predictions": _OUTPUT}).encode()
         self._status = json.dumps({"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}).encode()
 
     def __call__(self, request: Any) -> Response:
         if request.method == "GET":
             return Response(200, self._status)
         json.loads(request.body)
-        return Response(200, self._body)
+        return Response(200, json.dumps({"predictions": _OUTPUT}).encode())
 
     def is_urgent(self, request: Any) -> bool:
         return False

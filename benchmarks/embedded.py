@@ -1,13 +1,12 @@
 """The embedded server against its limits, as ratios measured side by side in one run.
 
-python -m benchmarks.embedded [--rounds 5] [--seconds 3] [--only cpu,throughput,memory,swaps] [--json FILE]
+Needs Linux, and a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 from benchmarks import load, models
 from benchmarks.processes import ServerProcess, bare_server, embedded_server
+from vitrine_serving.embedded.flags import available_cpus
 
 Figures = dict[str, Any]
 
@@ -53,11 +53,11 @@ def throughput(folder: Path, rounds: int, seconds: float) -> Figures:
     base = folder / "mobilenet"
     models.write_mobilenet(base / "1")
     payloads = [models.photo_request(photo).SerializeToString() for photo in models.photos(32)]
+    limits = _in_process(base / "1", seconds / 2)
+    best = max(limits, key=limits.__getitem__)
     served, direct, latencies = [], [], []
     for _ in range(rounds):
-        limits = _in_process(base / "1", seconds)
-        best = max(limits, key=limits.__getitem__)
-        direct.append(limits[best])
+        direct.append(_in_process(base / "1", seconds, best)[best])
         with (
             embedded_server(base) as server,
             load.clients([load.grpc_client(server.grpc_port, payloads)] * 16) as running,
@@ -67,12 +67,12 @@ def throughput(folder: Path, rounds: int, seconds: float) -> Figures:
             time.sleep(seconds)
             served.append((running.count - before) / (time.perf_counter() - started))
             latencies.append(statistics.quantiles(running.seconds[before:], n=100)[98] * 1e3)
-            assert not running.errors, running.errors[:3]
+            running.require_no_errors()
     ratio = statistics.median(a / b for a, b in zip(served, direct, strict=True))
     return {
         "server": statistics.median(served),
         "in-process": statistics.median(direct),
-        "best of": best,
+        "best batch size x threads": best,
         "p99 ms": statistics.median(latencies),
         "ratio": ratio,
     }
@@ -161,12 +161,12 @@ def _micros_per_request(server: ServerProcess, makers: list[Callable[[], load.Se
         time.sleep(seconds)
         used = server.cpu_seconds() - cpu
         answered = running.count - count
-        assert not running.errors, running.errors[:3]
+        running.require_no_errors()
     return used / answered * 1e6
 
 
-def _in_process(version: Path, seconds: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.in_process", str(version), str(seconds)]
+def _in_process(version: Path, seconds: float, *combinations: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.in_process", str(version), str(seconds), *combinations]
     answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return answer
 
@@ -182,13 +182,15 @@ def main() -> None:
     parser.add_argument("--only", default="cpu,throughput,memory,swaps", help="which, default %(default)s")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
+    if not Path("/proc/self/stat").exists():
+        parser.error("CPU time and memory are read from /proc, which only Linux has")
     measurements: dict[str, Callable[[Path], Figures]] = {
         "cpu": lambda folder: cpu_per_request(folder, options.rounds, options.seconds),
         "throughput": lambda folder: throughput(folder, options.rounds, max(8.0, options.seconds)),
         "memory": memory,
         "swaps": swaps,
     }
-    figures: Figures = {"machine": f"{len(os.sched_getaffinity(0))} cores, {platform.platform()}"}
+    figures: Figures = {"machine": f"{available_cpus()} cores, {platform.platform()}"}
     for name in options.only.split(","):
         _say(f"{name}: {measurements[name].__name__}")
         with tempfile.TemporaryDirectory() as folder:

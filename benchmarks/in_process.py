@@ -1,42 +1,48 @@
 """The limit of one machine: the exported signature called directly, without a server.
 
-Run as `python -m benchmarks.in_process VERSION_DIRECTORY SECONDS`: prints JSON, the pictures a second of every
-combination of batch size and calling threads.
+python -m benchmarks.in_process VERSION_DIRECTORY SECONDS [BATCHxTHREADS ...]
+
+Prints JSON: the pictures a second of each combination of batch size and calling threads.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-_BATCH_SIZES = (1, 4, 16)
+from vitrine_serving.embedded.flags import available_cpus
+
+CORES = available_cpus()
+COMBINATIONS = [
+    f"{size}x{threads}" for size in (1, 4, 16) for threads in sorted({1, CORES, 2 * CORES, 16}) if size * threads <= 64
+]
 
 
-def pictures_per_second(path: str, seconds: float) -> dict[str, float]:
-    """Throughput by "batch size x threads", with the session options the server chooses on a CPU."""
+def pictures_per_second(path: str, seconds: float, combinations: Sequence[str]) -> dict[str, float]:
+    """Throughput of each combination, with the session options the server chooses on a CPU."""
     from benchmarks.models import photos
     from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
 
-    cores = len(os.sched_getaffinity(0))
-    model = load_saved_model(path, SessionOptions(intra_op_parallelism=1, inter_op_parallelism=cores))
-    pictures = photos(max(_BATCH_SIZES))
+    model = load_saved_model(path, SessionOptions(intra_op_parallelism=1, inter_op_parallelism=CORES))
+    pictures = photos(32)
     found = {}
-    for size in _BATCH_SIZES:
-        batch = np.array(pictures[:size], np.object_)
-        for threads in (1, cores, 2 * cores, 16):
-            if size * threads <= 64:
-                found[f"{size} x {threads}"] = (
-                    _rate(lambda batch=batch: model.run("", {"image_bytes": batch}), threads, seconds) * size
-                )
+    for combination in combinations:
+        size, threads = map(int, combination.split("x"))
+        inputs = {"image_bytes": np.array(pictures[:size], np.object_)}
+
+        def call(inputs: dict[str, np.ndarray] = inputs) -> object:
+            return model.run("", inputs)
+
+        found[combination] = _rate(call, threads, seconds) * size
     return found
 
 
-def _rate(call, threads: int, seconds: float) -> float:
+def _rate(call: Callable[[], object], threads: int, seconds: float) -> float:
     counts = [0] * threads
     stop = threading.Event()
 
@@ -60,4 +66,5 @@ def _rate(call, threads: int, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(pictures_per_second(sys.argv[1], float(sys.argv[2]))))
+    path, seconds, *chosen = sys.argv[1:]
+    print(json.dumps(pictures_per_second(path, float(seconds), chosen or COMBINATIONS)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,11 @@ class Load:
     @property
     def count(self) -> int:
         return len(self.seconds)
+
+    def require_no_errors(self) -> None:
+        """A figure of a server that fails requests is worth nothing."""
+        if self.errors:
+            raise RuntimeError(f"{len(self.errors)} requests failed, such as: {self.errors[0]}")
 
 
 @contextmanager
@@ -79,9 +83,6 @@ def rest_client(port: int, bodies: Sequence[bytes], path: str = "/v1/models/mode
 
     def make() -> Send:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.connect()
-        assert connection.sock is not None
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         turn = itertools.cycle(bodies)
 
         def send() -> None:

@@ -37,6 +37,7 @@ def write_mobilenet(version: Path) -> None:
     """MobileNetV2 1.0 at 224 with random weights, JPEG in, exported the way `vitrine-export` does it."""
     import keras
 
+    from vitrine_export import warmup
     from vitrine_export.models import FEATURES, LOGITS
     from vitrine_export.preprocessing import Preprocessing
     from vitrine_export.recipe import BatchingConfig
@@ -52,6 +53,7 @@ def write_mobilenet(version: Path) -> None:
     labels.write_text("".join(f"{name}\n" for name in names))
     preprocessing = Preprocessing(f"decode|resize({PICTURE_SIDE})|value_range(-1,1)")
     ServingModule(network, names, labels, preprocessing, BatchingConfig(), top_k=5).save(version)
+    warmup.write(version, NAME, photos(2), (1, 4), (PICTURE_SIDE, PICTURE_SIDE))
 
 
 def photos(count: int, seed: int = 0) -> list[bytes]:

@@ -1,54 +1,52 @@
-"""Models that tell how they are run, and that take as long as they are told."""
+"""A model that tells how it is run, and that takes as long as it is told."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import savedmodels
 import tensorflow as tf
+import tf1models
 
-
-class Probe(savedmodels.HalfPlus):
-    """Half plus two, and signatures that work for long or tell of the batch."""
-
-    def __init__(self) -> None:
-        super().__init__(2.0)
-        self.turned = tf.Variable(0, dtype=tf.int64)
-        self.stopped = tf.Variable(False)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="turns")])
-    def spin(self, turns):
-        """Count up, number by number, as often as told or until `stop`."""
-
-        def turn(number):
-            with tf.control_dependencies([self.turned.assign_add(1)]):
-                return number + 1
-
-        wanted = tf.reduce_max(turns)
-        number = tf.while_loop(
-            lambda number: (number < wanted) & ~self.stopped.read_value(), turn, [tf.constant(0, tf.int64)]
-        )[0]
-        return {"turned": number + 0 * turns}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="turns")])
-    def turned_so_far(self, turns):
-        """How far all calls of `spin` have counted."""
-        return {"turned": self.turned + 0 * turns}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="turns")])
-    def stop(self, turns):
-        """End all calls of `spin`, those to come too unless `turns` is 0."""
-        return {"stopped": self.stopped.assign(tf.reduce_max(turns) > 0)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def batch(self, x):
-        """How many rows are run together."""
-        return {"size": tf.fill(tf.shape(x), tf.size(x))}
+v1 = tf.compat.v1
 
 
 def write_probe(version: Path) -> Path:
-    model = Probe()
-    names = ("spin", "turned_so_far", "stop", "batch")
-    signatures = {name: getattr(model, name) for name in names}
-    tf.saved_model.save(model, str(version), signatures={"serving_default": model.halve, **signatures})
-    return version
+    """Half plus two, and signatures that wait, work on and on, or tell of the batch they are in.
+
+    `hold` waits, without work, until `let_go` is given a number for it, and answers with that number; `spin`
+    counts for ever. `told` tells how many calls of `hold` have come and how far `spin` has counted.
+    """
+
+    def build():
+        held = v1.get_variable("held", initializer=tf.constant(0, tf.int64), use_resource=True)
+        turns = v1.get_variable("turns", initializer=tf.constant(0, tf.int64), use_resource=True)
+        gate = tf.queue.FIFOQueue(10_000, tf.float32, [()], shared_name="gate")
+        x = v1.placeholder(tf.float32, [None], name="x")
+        text = v1.placeholder(tf.string, [None], name="text")
+        serialized = v1.placeholder(tf.string, [None], name="examples")
+        image = tf.io.parse_example(serialized, {"image": tf.io.FixedLenFeature([1], tf.string)})["image"]
+
+        with tf.control_dependencies([held.assign_add(1)]):
+            number = gate.dequeue()
+        with tf.control_dependencies([gate.enqueue_many(x)]):
+            let_go = tf.identity(x)
+        start = tf.reduce_sum(tf.cast(x, tf.int64))
+        [endless] = tf.while_loop(lambda _: True, lambda _: turns.assign_add(1), [start])
+
+        def predict(inputs, outputs):
+            return tf1models.signature("predict", inputs, outputs)
+
+        return {
+            "serving_default": predict({"x": x}, {"y": 0.5 * x + 2.0}),
+            "hold": predict({"x": x}, {"number": number + 0 * x}),
+            "let_go": predict({"x": x}, {"x": let_go}),
+            "spin": predict({"x": x}, {"turns": endless}),
+            "told": predict(
+                {"x": x}, {"held": held + tf.cast(0 * x, tf.int64), "turns": turns + tf.cast(0 * x, tf.int64)}
+            ),
+            "batch": predict({"x": x}, {"size": tf.fill(tf.shape(x), tf.size(x))}),
+            "strings": predict({"text": text}, {"text": text}),
+            "classify": tf1models.signature("classify", {"inputs": serialized}, {"classes": image}),
+        }
+
+    return tf1models.write_graph(version, build)

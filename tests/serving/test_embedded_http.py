@@ -219,3 +219,10 @@ def test_a_client_that_says_all_it_has_to_say_still_gets_its_answer(running):
         client.socket.shutdown(socket.SHUT_WR)
         assert client.answer().told["target"] == "/last"
         assert client.at_end()
+
+
+def test_many_wishes_for_another_protocol_at_once(running):
+    upgrade = ("Connection: Upgrade", "Upgrade: h2c")
+    with running.connect() as client:
+        client.send("".join(post("/u", "body"[: n % 5], *upgrade) for n in range(2000)))
+        assert [client.answer().told["bytes"] for _ in range(2000)] == [n % 5 for n in range(2000)]

@@ -230,7 +230,7 @@ def lying_about_its_length(body: bytes) -> bytes:
 
 def test_a_gzip_bomb_is_never_inflated():
     compressor = zlib.compressobj(wbits=31)
-    bomb = b"".join(compressor.compress(bytes(1024 * 1024)) for _ in range(400)) + compressor.flush()
+    bomb = b"".join(compressor.compress(bytes(1024 * 1024)) for _ in range(120)) + compressor.flush()
     with api() as server:
         tracemalloc.start()
         for body in (bomb, lying_about_its_length(bomb)):

@@ -14,7 +14,7 @@ import pytest
 from processes import DEADLINE_SECONDS, wait_until
 from raw_http import Echo, HttpServer, RawClient, get, http_server, post
 
-from vitrine_serving.embedded.rest import server as rest_server
+from vitrine_serving.embedded.rest.http import server as rest_server
 
 _HALF_A_REQUEST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
 

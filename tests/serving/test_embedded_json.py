@@ -16,12 +16,12 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.json_arrays import to_array
-from vitrine_serving.embedded.rest.json_decimals import decimals
-from vitrine_serving.embedded.rest.json_examples import parse_classify_request, parse_regress_request
-from vitrine_serving.embedded.rest.json_parser import NumberTooBigError, parse_object
-from vitrine_serving.embedded.rest.json_requests import Format, parse_predict_request
-from vitrine_serving.embedded.rest.json_responses import predict_response
+from vitrine_serving.embedded.rest.codec.arrays import to_array
+from vitrine_serving.embedded.rest.codec.decimals import decimals
+from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
+from vitrine_serving.embedded.rest.codec.parser import NumberTooBigError, parse_object
+from vitrine_serving.embedded.rest.codec.requests import Format, parse_predict_request
+from vitrine_serving.embedded.rest.codec.responses import predict_response
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 JSON = st.recursive(

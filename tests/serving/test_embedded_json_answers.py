@@ -11,8 +11,8 @@ import pytest
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.rest.json_requests import Format
-from vitrine_serving.embedded.rest.json_responses import (
+from vitrine_serving.embedded.rest.codec.requests import Format
+from vitrine_serving.embedded.rest.codec.responses import (
     classification_response,
     error_body,
     predict_response,

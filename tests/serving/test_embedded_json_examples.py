@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import input_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.json_examples import parse_classify_request, parse_regress_request
+from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
 
 pytestmark = pytest.mark.parametrize("parse", [parse_classify_request, parse_regress_request])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.json_examples import parse_classify_request
-from vitrine_serving.embedded.rest.json_parser import parse_object
-from vitrine_serving.embedded.rest.json_requests import parse_predict_request
+from vitrine_serving.embedded.rest.codec.examples import parse_classify_request
+from vitrine_serving.embedded.rest.codec.parser import parse_object
+from vitrine_serving.embedded.rest.codec.requests import parse_predict_request
 
 DEPTH = 500_000
 

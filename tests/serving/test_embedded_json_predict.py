@@ -10,7 +10,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.json_requests import Format, parse_predict_request
+from vitrine_serving.embedded.rest.codec.requests import Format, parse_predict_request
 
 INT, STRING = {"default": "DT_INT32"}, {"default": "DT_STRING"}
 FLOAT, DOUBLE = {"default": "DT_FLOAT"}, {"default": "DT_DOUBLE"}

@@ -56,7 +56,9 @@ class Crowd:
 
 def test_twenty_swaps_of_a_real_model_under_load(put_version):
     put_version("plus_two", 1)
-    models = Models(lambda name, version, path: load_saved_model(path), ModelsOptions(file_system_poll_wait_seconds=POLL_SECONDS))
+    models = Models(
+        lambda name, version, path: load_saved_model(path), ModelsOptions(file_system_poll_wait_seconds=POLL_SECONDS)
+    )
 
     def predict() -> float:
         servable = models.acquire("m")
@@ -262,7 +264,9 @@ def test_models_at_an_address_that_tensorflow_reads(shelf, written_models):
             tf.io.gfile.copy(str(source), target)
 
     put("1")
-    models = Models(lambda name, version, path: load_saved_model(path), ModelsOptions(file_system_poll_wait_seconds=POLL_SECONDS))
+    models = Models(
+        lambda name, version, path: load_saved_model(path), ModelsOptions(file_system_poll_wait_seconds=POLL_SECONDS)
+    )
     models.start(single_model_config("m", "ram://store/m"))
     wait_for(models, "m", 1, State.AVAILABLE)
     put("0002")

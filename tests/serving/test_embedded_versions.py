@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import savedmodels
+from callers import Caller
 from processes import wait_until
 
 ONE = np.ones(1, np.float32)
@@ -17,34 +16,6 @@ NO_WAIT = "--load_retry_interval_micros=10000"
 
 def answer(server, version: int | None = None) -> float:
     return server.predict({"x": ONE}, version=version).outputs["y"].float_val[0]
-
-
-class Caller:
-    """Asks again and again from some threads until stopped; keeps the answers and the failures."""
-
-    def __init__(self, ask: Callable[[], object], threads: int = 4) -> None:
-        self.answers: list[object] = []
-        self.failures: list[Exception] = []
-        self._ask = ask
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def __enter__(self) -> Caller:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self.answers.append(self._ask())
-            except Exception as error:
-                self.failures.append(error)
 
 
 def test_a_new_version_takes_over_without_a_failed_request(start_server, put_version):

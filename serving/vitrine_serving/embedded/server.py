@@ -25,9 +25,9 @@ from vitrine_serving.embedded.loading import Loader
 from vitrine_serving.embedded.metrics.server_metrics import Api, ServerMetrics
 from vitrine_serving.embedded.models.config import read_config_file, single_model_config
 from vitrine_serving.embedded.models.models import Models
-from vitrine_serving.embedded.rest import server as rest_server
 from vitrine_serving.embedded.rest.application import RestApplication
 from vitrine_serving.embedded.rest.hooks import RestHooks
+from vitrine_serving.embedded.rest.http import server as rest_server
 
 logger = logging.getLogger(__name__)
 

@@ -73,7 +73,8 @@ class Services:
         self, request: inference_pb2.MultiInferenceRequest, time_left: TimeLeft
     ) -> inference_pb2.MultiInferenceResponse:
         # As in TensorFlow Serving, the first task's model answers for all of them.
-        target = _target(request.tasks[0]) if request.tasks else ModelTarget("")
+        first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
+        target = _target(first) if first.HasField("model_spec") else ModelTarget("")
         results = self._core.multi_inference(target, request.tasks, request.input, time_left)
         return inference_pb2.MultiInferenceResponse(results=results)
 

@@ -15,6 +15,7 @@ from vitrine_serving.embedded.errors import Code, ServingError, SignatureNotFoun
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, unlimited
 from vitrine_serving.embedded.inference.graph import GraphRunner, PreparedRun, from_op_error, runs_in_parallel
 from vitrine_serving.embedded.inference.loader import load_graph, read_meta_graph
+from vitrine_serving.embedded.inference.memory import dismantle, trim
 from vitrine_serving.embedded.inference.tensors import to_ndarray
 
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -117,7 +118,10 @@ class SavedModel:
     def close(self) -> None:
         self._runners.clear()
         self._prepared.clear()
+        graph = self._session.graph
         self._session.close()
+        dismantle(graph)
+        trim()
 
 
 def load_saved_model(

@@ -10,7 +10,7 @@ import uuid
 from vitrine_serving.embedded.core import Core
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error
 from vitrine_serving.embedded.rest.hooks import Exchange, RestHooks
-from vitrine_serving.embedded.rest.http_messages import Request, Response, error_page
+from vitrine_serving.embedded.rest.http.messages import Request, Response, error_page
 from vitrine_serving.embedded.rest.model_api import Answer, ModelApi, failure
 from vitrine_serving.embedded.rest.options import RestOptions
 from vitrine_serving.embedded.rest.routes import MODEL_APIS, OUTSIDE, Api, Route, find_route

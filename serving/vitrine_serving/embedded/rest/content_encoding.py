@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from vitrine_serving.embedded.rest.http_messages import Request
+from vitrine_serving.embedded.rest.http.messages import Request
 
 # TensorFlow Serving's own bound: what inflates to more counts as broken.
 _MAX_INFLATED_BYTES = 100 * 1024 * 1024

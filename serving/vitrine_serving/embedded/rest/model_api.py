@@ -15,11 +15,11 @@ from vitrine_serving.embedded.errors import (
     invalid_argument,
 )
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, unlimited, until
-from vitrine_serving.embedded.rest import json_responses
+from vitrine_serving.embedded.rest.codec import responses
+from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
+from vitrine_serving.embedded.rest.codec.requests import parse_predict_request
 from vitrine_serving.embedded.rest.content_encoding import BodyTooLargeError, decoded_body
-from vitrine_serving.embedded.rest.http_messages import HTML_DEFAULT, JSON, Request, Response, json_error
-from vitrine_serving.embedded.rest.json_examples import parse_classify_request, parse_regress_request
-from vitrine_serving.embedded.rest.json_requests import parse_predict_request
+from vitrine_serving.embedded.rest.http.messages import HTML_DEFAULT, JSON, Request, Response, json_error
 from vitrine_serving.embedded.rest.options import RestOptions
 from vitrine_serving.embedded.rest.routes import Api, Route
 
@@ -44,9 +44,7 @@ class Answer(NamedTuple):
 
 
 def failure(error: ServingError, version: int | None = None) -> Answer:
-    return Answer(
-        Response(error.code.http_status, json_responses.error_body(error)), error.code, error.message, version
-    )
+    return Answer(Response(error.code.http_status, responses.error_body(error)), error.code, error.message, version)
 
 
 class ModelApi:
@@ -87,9 +85,9 @@ class ModelApi:
             raise invalid_argument("Missing model name in request.")
         if route.api is Api.METADATA:
             metadata = self._core.metadata(route.target)
-            return Answer(Response(200, json_responses.metadata_body(metadata)), version=metadata.version)
+            return Answer(Response(200, responses.metadata_body(metadata)), version=metadata.version)
         statuses = self._core.status(route.target)
-        return Answer(Response(200, json_responses.status_body(statuses)), version=route.target.version)
+        return Answer(Response(200, responses.status_body(statuses)), version=route.target.version)
 
     def _predict(self, request: Request, route: Route) -> Answer:
         parsed = parse_predict_request(decoded_body(request, self._options.max_request_bytes))
@@ -102,7 +100,7 @@ class ModelApi:
             raise invalid_argument(
                 f'Serving signature name: "{error.signature_name}" not found in signature def'
             ) from error
-        body = json_responses.predict_response(prediction.outputs, parsed.format)
+        body = responses.predict_response(prediction.outputs, parsed.format)
         return Answer(Response(200, body), Code.OK, "", prediction.version, prediction.signature_name)
 
     def _classify(self, request: Request, route: Route) -> Answer:
@@ -110,7 +108,7 @@ class ModelApi:
         answer = self._core.classify(
             route.target, parsed.signature_name, parsed.input, time_left=self._time_left(request)
         )
-        body = json_responses.classification_response(answer.result)
+        body = responses.classification_response(answer.result)
         return Answer(Response(200, body), Code.OK, "", answer.version, answer.signature_name)
 
     def _regress(self, request: Request, route: Route) -> Answer:
@@ -118,7 +116,7 @@ class ModelApi:
         answer = self._core.regress(
             route.target, parsed.signature_name, parsed.input, time_left=self._time_left(request)
         )
-        body = json_responses.regression_response(answer.result)
+        body = responses.regression_response(answer.result)
         return Answer(Response(200, body), Code.OK, "", answer.version, answer.signature_name)
 
     def _time_left(self, request: Request) -> TimeLeft:

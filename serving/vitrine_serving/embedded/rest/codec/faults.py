@@ -14,10 +14,10 @@ import numpy as np
 from tensorflow.core.framework import types_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
-from vitrine_serving.embedded.rest.json_parser import INFINITIES, NumberTooBigError
-from vitrine_serving.embedded.rest.json_quotes import quote
-from vitrine_serving.embedded.rest.json_strings import is_base64_object, to_bytes
-from vitrine_serving.embedded.rest.json_values import (
+from vitrine_serving.embedded.rest.codec.parser import INFINITIES, NumberTooBigError
+from vitrine_serving.embedded.rest.codec.quotes import quote
+from vitrine_serving.embedded.rest.codec.strings import is_base64_object, to_bytes
+from vitrine_serving.embedded.rest.codec.values import (
     FLOATS,
     INTEGERS,
     NARROW_INTEGERS,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.json_parser import INFINITIES
-from vitrine_serving.embedded.rest.json_strings import is_base64_object, to_bytes
+from vitrine_serving.embedded.rest.codec.parser import INFINITIES
+from vitrine_serving.embedded.rest.codec.strings import is_base64_object, to_bytes
 
 FLOATS: dict[int, Any] = {types_pb2.DT_FLOAT: np.float32, types_pb2.DT_DOUBLE: np.float64}
 INTEGERS: dict[int, Any] = {

@@ -11,17 +11,17 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import input_pb2
 
 from vitrine_serving.embedded.errors import invalid_argument
-from vitrine_serving.embedded.rest.json_faults import float_fault, json_type
-from vitrine_serving.embedded.rest.json_parser import (
+from vitrine_serving.embedded.rest.codec.faults import float_fault, json_type
+from vitrine_serving.embedded.rest.codec.parser import (
     NumberTooBigError,
     RepeatedMembers,
     number_too_big,
     parse_object,
     parse_signature_name,
 )
-from vitrine_serving.embedded.rest.json_quotes import quote
-from vitrine_serving.embedded.rest.json_strings import is_base64_object, to_bytes
-from vitrine_serving.embedded.rest.json_values import is_64_bit
+from vitrine_serving.embedded.rest.codec.quotes import quote
+from vitrine_serving.embedded.rest.codec.strings import is_base64_object, to_bytes
+from vitrine_serving.embedded.rest.codec.values import is_64_bit
 
 _BYTES, _FLOAT, _INT64 = "bytes", "float", "int64"
 _FEATURES: dict[str, Callable[[list[Any]], feature_pb2.Feature]] = {

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.rest.json_quotes import quote
-from vitrine_serving.embedded.rest.json_syntax import JsonSyntaxError, check_syntax
+from vitrine_serving.embedded.rest.codec.quotes import quote
+from vitrine_serving.embedded.rest.codec.syntax import JsonSyntaxError, check_syntax
 
 INFINITIES = (float("inf"), float("-inf"))
 """What the literals `Infinity` and `-Infinity` become; a number too big for a double is another object."""

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from vitrine_serving.embedded.rest.admission import Admission, Decision
-from vitrine_serving.embedded.rest.connection import Connection
-from vitrine_serving.embedded.rest.http_messages import Request, Response, json_error
+from vitrine_serving.embedded.rest.http.admission import Admission, Decision
+from vitrine_serving.embedded.rest.http.connection import Connection
+from vitrine_serving.embedded.rest.http.messages import Request, Response, json_error
+from vitrine_serving.embedded.rest.http.poller import make_poller
 from vitrine_serving.embedded.rest.options import RestOptions
-from vitrine_serving.embedded.rest.poller import make_poller
 
 logger = logging.getLogger(__name__)
 
@@ -170,9 +170,10 @@ class _Server:
 
     def _advance(self, connection: Connection, buffer: memoryview) -> None:
         """Take the connection as far as it goes without waiting."""
+        reader = connection.reader
         receives_left = _RECEIVES_AT_A_TURN
         while True:
-            if connection.sending and (connection.expired or not connection.flush()):
+            if connection.output and (connection.expired or not connection.flush()):
                 if connection.expired:
                     self._close(connection)
                 else:
@@ -181,27 +182,27 @@ class _Server:
             if connection.closing:
                 self._finish(connection, buffer)
                 return
-            if connection.reader.requests:
-                if not self._enter(connection, connection.reader.requests.popleft()):
+            if reader.requests:
+                if not self._enter(connection, reader.requests.popleft()):
                     return
-            elif connection.reader.refusal is not None:
-                connection.refuse(connection.reader.refusal)
-            elif connection.reader.expects_continue:
+            elif reader.refusal is not None:
+                connection.refuse(reader.refusal)
+            elif reader.expects_continue:
                 connection.invite_body()
             elif not receives_left:
                 self._arm_to_read(connection)
                 return
             else:
                 received = connection.receive(buffer)
-                if received == 0 and not (connection.expired and connection.reader.begun is not None):
+                if received == 0 and not (connection.expired and reader.begun is not None):
                     self._close(connection)
                     return
                 if received == 0:
                     connection.refuse(json_error(408, "The request did not come in whole in time"))
                 else:
                     # Less than a full buffer was all there is for now.
-                    receives_left = receives_left - 1 if received == len(buffer) else 0
-                    connection.reader.feed(buffer[: received or 0])
+                    receives_left = receives_left - 1 if received == _RECEIVE_BYTES else 0
+                    reader.feed(buffer[: received or 0])
 
     def _enter(self, connection: Connection, request: Request) -> bool:
         """Answer the request, unless it has to wait: then another thread goes on with the connection."""

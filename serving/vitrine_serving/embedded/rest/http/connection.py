@@ -6,9 +6,9 @@ import contextlib
 import socket
 import struct
 
-from vitrine_serving.embedded.rest.http_messages import Request, Response, encode_head
+from vitrine_serving.embedded.rest.http.messages import Request, Response, encode_head
+from vitrine_serving.embedded.rest.http.request_reader import RequestReader
 from vitrine_serving.embedded.rest.options import RestOptions
-from vitrine_serving.embedded.rest.request_reader import RequestReader
 
 # Bodies up to here are copied behind their head: one buffer is cheaper to send than two.
 _JOIN_BYTES = 32 * 1024
@@ -21,13 +21,14 @@ class Connection:
     Only `deadline`, `idle` and `expire` are for the housekeeping thread.
     """
 
-    __slots__ = ("_output", "_socket", "closing", "deadline", "expired", "fd", "linger_until", "lingering", "reader")
+    __slots__ = ("_socket", "closing", "deadline", "expired", "fd", "linger_until", "lingering", "output", "reader")
 
     def __init__(self, accepted: socket.socket, peer: str, options: RestOptions) -> None:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = accepted
-        self._output: list[memoryview] = []
+        # What the client has not taken yet.
+        self.output: list[memoryview] = []
         self.fd = accepted.fileno()
         self.reader = RequestReader(peer, options.max_header_bytes, options.max_request_bytes)
         # When, in time.monotonic(), patience ends; None while a worker has the connection.
@@ -40,13 +41,9 @@ class Connection:
         self.linger_until: float | None = None
 
     @property
-    def sending(self) -> bool:
-        return bool(self._output)
-
-    @property
     def idle(self) -> bool:
         """Armed, and no request or reply half-way."""
-        return self.deadline is not None and self.reader.begun is None and not self._output
+        return self.deadline is not None and self.reader.begun is None and not self.output
 
     def receive(self, buffer: memoryview) -> int | None:
         """How many bytes were read into `buffer`: 0 at the end, None when there are none for now."""
@@ -75,15 +72,15 @@ class Connection:
 
     def flush(self) -> bool:
         """Send on; whether all is sent."""
-        while self._output:
+        while self.output:
             try:
-                sent = self._socket.sendmsg(self._output)
+                sent = self._socket.sendmsg(self.output)
             except (BlockingIOError, InterruptedError):
                 return False
-            while self._output and sent >= len(self._output[0]):
-                sent -= len(self._output.pop(0))
-            if self._output:
-                self._output[0] = self._output[0][sent:]
+            while self.output and sent >= len(self.output[0]):
+                sent -= len(self.output.pop(0))
+            if self.output:
+                self.output[0] = self.output[0][sent:]
         return True
 
     def finish_sending(self) -> None:
@@ -92,7 +89,7 @@ class Connection:
     def expire(self) -> None:
         """Wake the worker that will close the connection: its event is the end of the stream."""
         self.expired = True
-        if self._output:
+        if self.output:
             # Waiting to write, one hears of nothing less than both directions.
             self.cut()
             return
@@ -105,7 +102,7 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        if self._output:
+        if self.output:
             # What the client did not take must not stay in the kernel.
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -114,7 +111,7 @@ class Connection:
 
     def _send(self, head: bytes, body: bytes) -> None:
         if len(body) > _JOIN_BYTES:
-            self._output = [memoryview(head), memoryview(body)]
+            self.output = [memoryview(head), memoryview(body)]
             return
         data = head + body
         try:
@@ -122,4 +119,4 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent < len(data):
-            self._output = [memoryview(data)[sent:]]
+            self.output = [memoryview(data)[sent:]]

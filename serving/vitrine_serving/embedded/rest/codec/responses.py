@@ -18,9 +18,9 @@ from vitrine_serving.embedded.core import Metadata
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
 from vitrine_serving.embedded.messages import metadata_response, signature_def_map, status_response
 from vitrine_serving.embedded.models.manager import VersionStatus
-from vitrine_serving.embedded.rest.json_decimals import decimal, decimals
-from vitrine_serving.embedded.rest.json_layout import indent, members, nest, string
-from vitrine_serving.embedded.rest.json_requests import Format
+from vitrine_serving.embedded.rest.codec.decimals import decimal, decimals
+from vitrine_serving.embedded.rest.codec.layout import indent, members, nest, string
+from vitrine_serving.embedded.rest.codec.requests import Format
 
 _INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64)
 

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vitrine_serving.embedded.errors import invalid_argument
-from vitrine_serving.embedded.rest.json_faults import find_fault, unsupported
-from vitrine_serving.embedded.rest.json_values import dense_shape, flat_array
+from vitrine_serving.embedded.rest.codec.faults import find_fault, unsupported
+from vitrine_serving.embedded.rest.codec.values import dense_shape, flat_array
 
 _MAX_RANK = 64
 

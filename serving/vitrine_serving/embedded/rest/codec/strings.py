@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from vitrine_serving.embedded.errors import invalid_argument
-from vitrine_serving.embedded.rest.json_parser import RepeatedMembers
+from vitrine_serving.embedded.rest.codec.parser import RepeatedMembers
 
 _SPACES = re.compile(r"[\t-\r ]+")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vitrine_serving.embedded.rest.json_decimals import decimal
-from vitrine_serving.embedded.rest.json_layout import indent, string
+from vitrine_serving.embedded.rest.codec.decimals import decimal
+from vitrine_serving.embedded.rest.codec.layout import indent, string
 
 _MAX_LENGTH = 4096
 _WORDS = {None: "null", True: "true", False: "false"}

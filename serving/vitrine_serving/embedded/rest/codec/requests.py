@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
-from vitrine_serving.embedded.rest.json_arrays import to_array
-from vitrine_serving.embedded.rest.json_faults import find_fault, first_suspect
-from vitrine_serving.embedded.rest.json_parser import (
+from vitrine_serving.embedded.rest.codec.arrays import to_array
+from vitrine_serving.embedded.rest.codec.faults import find_fault, first_suspect
+from vitrine_serving.embedded.rest.codec.parser import (
     NumberTooBigError,
     number_too_big,
     parse_object,
     parse_signature_name,
 )
-from vitrine_serving.embedded.rest.json_quotes import quote
-from vitrine_serving.embedded.rest.json_strings import is_base64_object
-from vitrine_serving.embedded.rest.json_values import dense_shape, flat_array
+from vitrine_serving.embedded.rest.codec.quotes import quote
+from vitrine_serving.embedded.rest.codec.strings import is_base64_object
+from vitrine_serving.embedded.rest.codec.values import dense_shape, flat_array
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 

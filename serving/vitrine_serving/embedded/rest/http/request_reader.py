@@ -8,7 +8,7 @@ from collections import deque
 
 import httptools
 
-from vitrine_serving.embedded.rest.http_messages import Request, Response, error_page, json_error
+from vitrine_serving.embedded.rest.http.messages import Request, Response, error_page, json_error
 
 # The methods TensorFlow Serving lets through to its handlers.
 _METHODS = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
@@ -20,7 +20,6 @@ class RequestReader:
     # Of the request that is being read.
     _url: bytes
     _headers: dict[bytes, bytes]
-    _header_bytes: int
     _in_body: bool
     _body_bytes: int
     # The body's only piece so far, or the buffer it went to when more came.
@@ -47,8 +46,7 @@ class RequestReader:
             return
         self._bare_bytes += len(data)
         try:
-            while data:
-                data = data[self._parse(data) :]
+            self._parse(data)
         except httptools.HttpParserInvalidMethodError:
             self._refuse(error_page(501))
         except httptools.HttpParserError:
@@ -67,23 +65,21 @@ class RequestReader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._max_header_bytes:
-            self._stop(self._header_too_large())
         # What comes after a chunked body must not change how the body was to be read.
         if not self._in_body:
             self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if self._header_bytes + len(self._url) > self._max_header_bytes:
+        # Only what came in large can have had a large header.
+        if self._bare_bytes > self._max_header_bytes and self._header_bytes() > self._max_header_bytes:
             self._stop(self._header_too_large())
         if self._parser.get_method() not in _METHODS:
             self._stop(error_page(501))
         if self._max_body_bytes and int(self._headers.get(b"content-length", 0)) > self._max_body_bytes:
             self._stop(self._body_too_large())
-        if expectation := self._headers.get(b"expect"):
-            if expectation.lower() != b"100-continue":
+        if b"expect" in self._headers:
+            if self._headers[b"expect"].lower() != b"100-continue":
                 self._stop(error_page(417))
             self.expects_continue = self._parser.get_http_version() != "1.0"
 
@@ -108,40 +104,44 @@ class RequestReader:
         self.begun = None
         self.expects_continue = False
         parser = self._parser
+        keep_alive = parser.should_keep_alive()
         self.requests.append(
             Request(
                 _METHODS[parser.get_method()],
                 self._url.decode("latin-1"),
                 self._headers,
                 self._body if self._pieces is None else self._pieces.getvalue(),
-                parser.get_http_version() == "1.0",
-                parser.should_keep_alive(),
+                # Without a Connection header, to keep it alive takes HTTP/1.1.
+                (not keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0",
+                keep_alive,
                 self._peer,
                 time.monotonic(),
             )
         )
         self._begin()
 
-    def _parse(self, data: memoryview) -> int:
-        """How many bytes were read: not all, where llhttp thinks that another protocol begins."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # None is spoken here: the client goes on in HTTP/1.1, but llhttp has forgotten the body.
+    def _parse(self, data: memoryview) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            # No other protocol is spoken here: the client goes on in HTTP/1.1, but llhttp forgot its body.
             if self.requests and _announces_body(self.requests[-1]):
                 self._parser = httptools.HttpRequestParser(self)
                 self._parser.feed_data(_head_without_upgrade(self.requests.pop()))
-            return int(upgrade.args[0])
-        return len(data)
 
     def _begin(self) -> None:
         self._url = b""
         self._headers = {}
-        self._header_bytes = 0
         self._in_body = False
         self._body_bytes = 0
         self._body = b""
         self._pieces = None
+
+    def _header_bytes(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers.items())
 
     def _refuse(self, answer: Response) -> None:
         if self.refusal is None:
