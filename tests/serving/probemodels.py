@@ -14,7 +14,7 @@ def write_probe(version: Path) -> Path:
     """Half plus two, and signatures that wait, work on and on, or tell of the batch they are in.
 
     `hold` waits, without work, until `let_go` is given a number for it, and answers with that number; `spin`
-    counts for ever. `told` tells how many calls of `hold` have come and how far `spin` has counted.
+    counts for ever and `count` as far as the first x. `told` tells how many calls of `hold` have come and how far `spin` has counted.
     """
 
     def build():
@@ -31,7 +31,9 @@ def write_probe(version: Path) -> Path:
         with tf.control_dependencies([gate.enqueue_many(x)]):
             let_go = tf.identity(x)
         start = tf.reduce_sum(tf.cast(x, tf.int64))
-        [endless] = tf.while_loop(lambda _: True, lambda _: turns.assign_add(1), [start])
+        [endless] = tf.while_loop(lambda turn: turn >= 0, lambda _: turns.assign_add(1), [start])
+        goal = tf.cast(x[0], tf.int64)
+        [counted] = tf.while_loop(lambda turn: turn < goal, lambda turn: turn + 1, [tf.constant(0, tf.int64)])
 
         def predict(inputs, outputs):
             return tf1models.signature("predict", inputs, outputs)
@@ -41,11 +43,12 @@ def write_probe(version: Path) -> Path:
             "hold": predict({"x": x}, {"number": number + 0 * x}),
             "let_go": predict({"x": x}, {"x": let_go}),
             "spin": predict({"x": x}, {"turns": endless}),
+            "count": predict({"x": x}, {"counted": counted + tf.cast(0 * x, tf.int64)}),
             "told": predict(
                 {"x": x}, {"held": held + tf.cast(0 * x, tf.int64), "turns": turns + tf.cast(0 * x, tf.int64)}
             ),
             "batch": predict({"x": x}, {"size": tf.fill(tf.shape(x), tf.size(x))}),
-            "strings": predict({"text": text}, {"text": text}),
+            "strings": predict({"text": text}, {"text": tf.identity(text)}),
             "classify": tf1models.signature("classify", {"inputs": serialized}, {"classes": image}),
         }
 

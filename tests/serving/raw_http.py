@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from processes import DEADLINE_SECONDS
 
-from vitrine_serving.embedded.rest import server
+from vitrine_serving.embedded.rest.http import server
 from vitrine_serving.embedded.rest.http.messages import Request, Response, json_error
 from vitrine_serving.embedded.rest.options import RestOptions
 

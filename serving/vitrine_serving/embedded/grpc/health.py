@@ -2,42 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from vitrine_serving.embedded.grpc.service import MODEL_SERVICE, PREDICTION_SERVICE
 
-_STATUS = {
-    True: health_pb2.HealthCheckResponse.SERVING,
-    False: health_pb2.HealthCheckResponse.NOT_SERVING,
-}
+_Response = health_pb2.HealthCheckResponse
+_STATUS = {True: _Response.SERVING, False: _Response.NOT_SERVING}
+
+# Sends a response to a client that watches, or with None ends its stream.
+_Send = Callable[[health_pb2.HealthCheckResponse | None], None]
 
 
-class Health:
+class Health(health_pb2_grpc.HealthServicer):
     """Answers `Check` and `Watch` for the whole server (empty name), its services and every model by name."""
 
     def __init__(self) -> None:
-        self._servicer = health.HealthServicer()
-        self._models: set[str] = set()
-        self._servicer.set(MODEL_SERVICE, _STATUS[True])
-        self.update({})
+        self._lock = threading.Lock()
+        self._watchers: dict[_Send, str] = {}
+        self._stopped = False
+        self._statuses = _statuses({})
 
     def add_to(self, server: grpc.Server) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     def update(self, serving: Mapping[str, bool]) -> None:
         """Tell which of the configured models serve; the server as a whole does when all of them do."""
-        for name in self._models - serving.keys():
-            self._servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        self._models = set(serving)
-        for name, up in serving.items():
-            self._servicer.set(name, _STATUS[up])
-        whole = bool(serving) and all(serving.values())
-        self._servicer.set("", _STATUS[whole])
-        self._servicer.set(PREDICTION_SERVICE, _STATUS[whole])
+        with self._lock:
+            if not self._stopped:
+                self._replace(_statuses(serving))
 
     def stop(self) -> None:
-        """Say NOT_SERVING from now on, whatever happens to the models."""
-        self._servicer.enter_graceful_shutdown()
+        """Say NOT_SERVING from now on, whatever happens to the models, and end the streams: they would outlast all."""
+        with self._lock:
+            self._stopped = True
+            self._replace(dict.fromkeys(self._statuses, _Response.NOT_SERVING))
+            for send in self._watchers:
+                send(None)
+            self._watchers.clear()
+
+    def Check(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        status = self._statuses.get(request.service)
+        if status is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Unknown service: {request.service}")
+        return _Response(status=status)
+
+    def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext, send: _Send) -> None:
+        with self._lock:
+            send(self._response(request.service))
+            if self._stopped:
+                send(None)
+            else:
+                self._watchers[send] = request.service
+        if not context.add_callback(lambda: self._forget(send)):
+            self._forget(send)
+
+    # gRPC hands such a method a function to send with, and no thread waits while there is nothing to send.
+    Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+    # Health is asked for most of all when every other thread is at work.
+    Check.experimental_thread_pool = Watch.experimental_thread_pool = ThreadPoolExecutor(1, "grpc-health")  # type: ignore[attr-defined]
+
+    def _forget(self, send: _Send) -> None:
+        with self._lock:
+            self._watchers.pop(send, None)
+
+    def _replace(self, statuses: dict[str, int]) -> None:
+        """Take these statuses for the present ones; who watches one that differs is told."""
+        before, self._statuses = self._statuses, statuses
+        for send, service in self._watchers.items():
+            if statuses.get(service) != before.get(service):
+                send(self._response(service))
+
+    def _response(self, service: str) -> health_pb2.HealthCheckResponse:
+        return _Response(status=self._statuses.get(service, _Response.SERVICE_UNKNOWN))
+
+
+def _statuses(serving: Mapping[str, bool]) -> dict[str, int]:
+    whole = _STATUS[bool(serving) and all(serving.values())]
+    models = {name: _STATUS[up] for name, up in serving.items()}
+    return models | {"": whole, PREDICTION_SERVICE: whole, MODEL_SERVICE: _Response.SERVING}

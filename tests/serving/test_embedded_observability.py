@@ -1,0 +1,222 @@
+"""What an operator sees: metrics, the access log, health checks and readiness."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from embedded_server import MODEL, ModelServer, model_spec, running_server, status_of
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from modelconfigs import model_list
+from processes import DEADLINE_SECONDS, wait_until
+from tensorflow_serving.apis import model_management_pb2, predict_pb2
+
+ONE = {"x": np.ones(1, np.float32)}
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, written_models) -> Path:
+    folder = tmp_path_factory.mktemp("observed")
+    (folder / "models").mkdir()
+    (folder / "models" / "1").symlink_to(written_models / "plus_two")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder) -> Iterator[ModelServer]:
+    """Everything that observes is on."""
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true, path: '/metrics' }")
+    with running_server(
+        folder / "models",
+        folder / "server.log",
+        f"--monitoring_config_file={monitoring}",
+        "--per_version_metrics",
+        f"--access_log={folder / 'access.log'}",
+        "--enable_grpc_healthcheck_service",
+    ) as running:
+        yield running
+
+
+def metrics(server: ModelServer) -> dict[str, float]:
+    """Samples of the page by name and labels, as they are written there."""
+    response = server.get("/metrics")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/plain")
+    assert "# TYPE" in response.text
+    lines = [line for line in response.text.splitlines() if line and not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def growth(before: dict[str, float], after: dict[str, float], name: str) -> dict[str, float]:
+    """By what stands in the braces: how much the samples of a metric have grown, where they have."""
+    grown = {key: value - before.get(key, 0) for key, value in after.items() if key.startswith(name + "{")}
+    return {re.sub(r".*\{(.*)\}", r"\1", key): value for key, value in grown.items() if value}
+
+
+def test_requests_are_counted_by_model_and_status(server):
+    before = metrics(server)
+    for _ in range(3):
+        server.predict(ONE)
+    status_of(lambda: server.predict(ONE, version=9))
+    status_of(lambda: server.predict({"z": np.ones(1, np.float32)}))
+    server.post({"instances": [1]})
+    server.post({"instances": ["one"]})
+    server.post({"instances": [1]}, model="other")
+    after = metrics(server)
+    assert growth(before, after, ":tensorflow:serving:request_count") == {
+        'model_name="model",status="OK"': 4,
+        'model_name="model",status="NOT_FOUND"': 1,
+        'model_name="model",status="INVALID_ARGUMENT"': 2,
+        'model_name="other",status="NOT_FOUND"': 1,
+    }
+    assert growth(before, after, ":tensorflow:serving:request_latency_count") == {
+        'model_name="model",API="Predict",entrypoint="GRPC"': 3,
+        'model_name="model",API="predict",entrypoint="REST"': 1,
+    }
+
+
+def test_requests_are_counted_by_version_too(server):
+    before = metrics(server)
+    server.predict(ONE)
+    server.post({"instances": [1]}, "/versions/1:predict")
+    grown = growth(before, metrics(server), "vitrine_request_count")
+    assert sum(grown.values()) == 2
+    assert {re.search('version="(.*?)"', labels)[1] for labels in grown} == {"1"}
+
+
+def logged(folder: Path, request_id: str) -> dict[str, object]:
+    """The one line about a request, which is written before its answer is sent."""
+    lines = [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]
+    [line] = [line for line in lines if line.get("request_id") == request_id]
+    return line
+
+
+def call_traced(server: ModelServer, request_id: str, **target):
+    request = predict_pb2.PredictRequest(model_spec=model_spec(**target))
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].float_val.append(1)
+    request.inputs["x"].tensor_shape.dim.add(size=1)
+    metadata = [("x-request-id", request_id), ("traceparent", TRACEPARENT)]
+    return server.prediction.Predict.with_call(request, DEADLINE_SECONDS, metadata)
+
+
+def test_a_grpc_call_in_the_access_log(server, folder):
+    _, call = call_traced(server, "grpc-1")
+    assert dict(call.trailing_metadata()) == {"x-request-id": "grpc-1", "traceparent": TRACEPARENT}
+    line = logged(folder, "grpc-1")
+    assert (line["method"], line["code"], line["model"], line["version"]) == ("Predict", "OK", MODEL, 1)
+    assert line["traceparent"] == TRACEPARENT
+    assert "127.0.0.1" in line["peer"]
+    assert line["request_bytes"] > 0 < line["response_bytes"]
+    assert 0 < line["seconds"] < DEADLINE_SECONDS
+
+
+def test_a_grpc_call_that_failed_in_the_access_log(server, folder):
+    with pytest.raises(grpc.RpcError) as raised:
+        call_traced(server, "grpc-2", version=9)
+    assert dict(raised.value.trailing_metadata())["x-request-id"] == "grpc-2"
+    line = logged(folder, "grpc-2")
+    assert (line["code"], line["model"], line["version"]) == ("NOT_FOUND", MODEL, 9)
+    assert line["error"] == raised.value.details()
+
+
+def test_rest_requests_in_the_access_log(server, folder):
+    headers = {"X-Request-Id": "rest-1", "traceparent": TRACEPARENT}
+    response = server.post({"instances": [1]}, headers=headers)
+    assert (response.headers["X-Request-Id"], response.headers["traceparent"]) == ("rest-1", TRACEPARENT)
+    line = logged(folder, "rest-1")
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/models/model:predict", 200)
+    assert (line["model"], line["version"], line["traceparent"]) == (MODEL, 1, TRACEPARENT)
+
+    response = server.post(b"{", headers={"X-Request-Id": "rest-2"})
+    line = logged(folder, "rest-2")
+    assert (line["status"], line["error"]) == (400, response.json()["error"])
+
+    given = server.post({"instances": [1]}).headers["X-Request-Id"]
+    assert logged(folder, given)["status"] == 200
+
+
+def test_an_access_log_that_is_moved_away_is_begun_anew(server, folder):
+    call_traced(server, "before")
+    (folder / "access.log").rename(folder / "access.log.1")
+    call_traced(server, "after")
+    assert logged(folder, "after")["code"] == "OK"
+    assert "before" not in (folder / "access.log").read_text()
+
+
+def check(server: ModelServer, service: str) -> int:
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=DEADLINE_SECONDS).status
+
+
+def reload(server: ModelServer, config) -> None:
+    request = model_management_pb2.ReloadConfigRequest(config=config)
+    server.models.HandleReloadConfigRequest(request, timeout=DEADLINE_SECONDS)
+
+
+def test_health_by_model_and_of_the_server(server):
+    for service in ("", MODEL, "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
+        assert check(server, service) == SERVING
+    assert status_of(lambda: check(server, "other"))[0] is grpc.StatusCode.NOT_FOUND
+
+
+def test_health_of_models_that_come_and_go(server, folder, written_models):
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    watched = stub.Watch(health_pb2.HealthCheckRequest(service="late"), timeout=DEADLINE_SECONDS)
+    assert next(watched).status == SERVICE_UNKNOWN
+    config = model_list(folder, late="")
+    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    # It has no version yet, which is what the client is told.
+    assert status_of(lambda: reload(server, config))[0] is grpc.StatusCode.UNKNOWN
+    assert next(watched).status == NOT_SERVING
+    assert (check(server, ""), check(server, MODEL)) == (NOT_SERVING, SERVING)
+    (folder / "late").mkdir()
+    (folder / "late" / "1").symlink_to(written_models / "plus_three")
+    assert next(watched).status == SERVING
+    wait_until(lambda: check(server, "") == SERVING, "the server is well again")
+    del config.model_config_list.config[0]
+    reload(server, config)
+    assert [next(watched).status, next(watched).status] == [NOT_SERVING, SERVICE_UNKNOWN]
+    watched.cancel()
+
+
+def test_without_the_flag_there_are_no_health_checks(showcase):
+    assert status_of(lambda: check(showcase, ""))[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_life_of_a_server(tmp_path, written_models):
+    """From empty to ready to stopping, as seen by readiness, health and the access log on stderr."""
+    base_path = tmp_path / "models"
+    base_path.mkdir()
+    flags = ("--rest_api_extensions", "--enable_grpc_healthcheck_service", "--access_log=-")
+    with running_server(base_path, tmp_path / "server.log", *flags) as server:
+        assert (server.get("/healthz").status_code, server.get("/readyz").status_code) == (200, 503)
+        assert server.get("/readyz").json() == {"ready": False, "models": {MODEL: False}, "not_serving": [MODEL]}
+        assert server.get("/v1/models").json() == {"models": [{"name": MODEL, "versions": []}]}
+        watched = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service=MODEL))
+        assert next(watched).status == NOT_SERVING
+
+        (base_path / "1").symlink_to(written_models / "plus_two")
+        assert next(watched).status == SERVING
+        wait_until(lambda: server.get("/readyz").status_code == 200, "ready")
+        version = {"version": "1", "state": "AVAILABLE", "labels": [], "error": ""}
+        assert server.get("/v1/models").json() == {"models": [{"name": MODEL, "versions": [version]}]}
+        server.predict(ONE)
+
+        server.process.send_signal(signal.SIGTERM)
+        # The stream then ends, for it would hold up the server until its patience with clients is over.
+        assert [response.status for response in watched] == [NOT_SERVING]
+        assert server.process.wait(DEADLINE_SECONDS) == 0
+        lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+        assert [line["code"] for line in lines if line["method"] == "Predict"] == ["OK"]
+        assert {line["path"] for line in lines if line["method"] == "GET"} == {"/healthz", "/readyz", "/v1/models"}
