@@ -13,8 +13,9 @@ v1 = tf.compat.v1
 def write_probe(version: Path) -> Path:
     """Half plus two, and signatures that wait, work on and on, or tell of the batch they are in.
 
-    `hold` waits, without work, until `let_go` is given a number for it, and answers with that number; `spin`
-    counts for ever and `count` as far as the first x. `told` tells how many calls of `hold` have come and how far `spin` has counted.
+    `hold` waits, without work, until `let_go` is given a number for it, and answers with that number. `spin`
+    counts for ever, `count` as far as the first x. `told` tells how many calls of `hold` have come and how far
+    `spin` has counted.
     """
 
     def build():

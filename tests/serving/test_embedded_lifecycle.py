@@ -89,7 +89,7 @@ class Load:
                 try:
                     stub.Predict(request, DEADLINE_SECONDS, metadata=[("x-request-id", request_id)])
                 except grpc.RpcError as error:
-                    self.refusals.add((error.code(), error.details()))
+                    self.refusals.add(error.code())
                     return False
                 return True
 
@@ -136,7 +136,8 @@ def test_a_stop_under_two_hundred_clients_loses_no_answer(put_version, tmp_path)
                 client.result(DEADLINE_SECONDS)
         assert server.process.wait(DEADLINE_SECONDS) == 0
     assert load.answered == run_requests(access_log)
-    assert load.refusals <= {grpc.StatusCode.UNAVAILABLE}
+    # gRPC cancels calls that come in just as it stops, before the server hears of them.
+    assert load.refusals <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert "Traceback" not in server.log
 
 
