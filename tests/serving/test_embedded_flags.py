@@ -30,11 +30,11 @@ HONOURED = shlex.split("""
     --num_request_iterations_for_warmup=3 --monitoring_config_file=monitoring.config
     --enable_signature_method_name_check=true --xla_cpu_compilation_enabled=true
     --xla_gpu_compilation_enabled=true --enable_grpc_healthcheck_service=true
-    --enable_serialization_as_tensor_content=true
+    --enable_serialization_as_tensor_content=true --prefer_tflite_model=true --num_tflite_pools=2
 """)
 WITHOUT_EFFECT = shlex.split("""
     --num_unload_threads=2 --flush_filesystem_caches=false --platform_config_file=platform.config
-    --remove_unused_fields_from_bundle_metagraph=false --prefer_tflite_model=true --num_tflite_pools=2
+    --remove_unused_fields_from_bundle_metagraph=false
     --num_tflite_interpreters_per_pool=2 --enable_profiler=false --thread_pool_factory_config_file=pool.config
     --mixed_precision=bfloat16 --skip_initialize_tpu=true
 """)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 
-import ml_dtypes
 import numpy as np
 import pytest
 from tensorflow_serving.apis import classification_pb2, regression_pb2
@@ -42,7 +41,6 @@ def test_rows_of_one_output_share_a_line():
             ]
         }
     """)
-    assert text(predict_response({"y": values[:0]}, Format.ROW)) == '{\n    "predictions": []\n}'
 
 
 def test_rows_of_several_outputs_are_objects():
@@ -114,8 +112,6 @@ def test_columns_have_a_line_for_each_value():
         (np.float64, 1 / 3, "0.33333333333333331"),
         (np.float64, 5e-324, "4.94066e-324"),
         (np.float64, 123456789012, "123456789012.0"),
-        (np.float16, 0.1, "0.0999755859"),
-        (ml_dtypes.bfloat16, 3, "3.0"),
         (np.float32, np.nan, "NaN"),
         (np.float64, np.inf, "Infinity"),
         (np.float32, -np.inf, "-Infinity"),
@@ -145,18 +141,13 @@ def test_strings_are_escaped_and_other_bytes_left_alone():
         ({"y": np.zeros(2, np.uint16)}, "tensor type: uint16"),
         ({"y": np.array(1)}, "Tensor name: y has no shape information"),
         ({"a": np.zeros(2), "b": np.zeros(1)}, "Tensor name: b has inconsistent batch size: 1 expecting: 2"),
-        ({"a": np.zeros(0), "b": np.zeros(1)}, "inconsistent batch size"),
+        ({"a": np.zeros((0, 1, 2))}, "Tensor name: a has invalid batch size: 0"),
     ],
 )
 def test_outputs_that_are_no_rows(outputs, message):
     with pytest.raises(ServingError, match=message) as raised:
         predict_response(outputs, Format.ROW)
     assert raised.value.code.http_status == 400
-
-
-def test_batches_of_nothing_are_rows_too():
-    outputs = {"a": np.zeros((0, 1, 2)), "b": np.zeros((0, 3), np.int32)}
-    assert json.loads(predict_response(outputs, Format.ROW)) == {"predictions": []}
 
 
 def test_classification_answers():

@@ -33,11 +33,12 @@ EFFECTIVE = shlex.split("""
 --per_process_gpu_memory_fraction=0.5 --saved_model_tags=serve --grpc_channel_arguments=grpc.max_connection_age_ms=60000
 --grpc_max_threads=8 --enable_model_warmup=true --num_request_iterations_for_warmup=2
 --enable_signature_method_name_check=true --xla_cpu_compilation_enabled=true --xla_gpu_compilation_enabled=false
---enable_grpc_healthcheck_service=true --enable_serialization_as_tensor_content=false
+--enable_grpc_healthcheck_service=true --enable_serialization_as_tensor_content=false --prefer_tflite_model=true
+--num_tflite_pools=2
 """)
 INEFFECTIVE = shlex.split("""
 --num_unload_threads=2 --flush_filesystem_caches=false --platform_config_file=
---remove_unused_fields_from_bundle_metagraph=false --prefer_tflite_model=true --num_tflite_pools=2
+--remove_unused_fields_from_bundle_metagraph=false
 --num_tflite_interpreters_per_pool=2 --enable_profiler=false --thread_pool_factory_config_file=
 --mixed_precision=bfloat16 --skip_initialize_tpu=true
 """)

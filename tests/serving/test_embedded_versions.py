@@ -104,11 +104,12 @@ def test_removing_the_highest_version_brings_the_one_before_back(start_server, p
     assert answer(server) == 2.5
 
 
-def test_an_empty_base_path_is_watched_until_a_version_comes_and_unloads_when_it_goes(start_server, put_version):
+def test_a_base_path_without_versions_is_watched_until_one_comes_and_unloads_when_it_goes(start_server, put_version):
+    server = start_server(put_version.base_path)
+    assert f"Could not find base path {put_version.base_path}" in server.log
     put_version.base_path.mkdir()
     (put_version.base_path / "notes").mkdir()
-    server = start_server(put_version.base_path)
-    assert "No versions of servable model found" in server.log
+    wait_until(lambda: "No versions of servable model found" in server.log, "the server complains")
     assert server.post({"instances": [1]}).status_code == 404
     version = put_version("plus_two", 1)
     server.wait_for(1, "AVAILABLE")

@@ -13,7 +13,8 @@ from vitrine_serving.embedded.inference.batch_scheduler import BatchScheduler
 from vitrine_serving.embedded.inference.batching import BatchingModel
 from vitrine_serving.embedded.inference.batching_parameters import BatchingParameters, model_batching_parameters
 from vitrine_serving.embedded.inference.model import Model
-from vitrine_serving.embedded.inference.saved_model import SavedModel, SessionOptions, load_saved_model
+from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
+from vitrine_serving.embedded.inference.tflite_model import has_tflite_model, load_tflite_model
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How versions are loaded; `warmup_iterations` 0 leaves their warm-up requests alone."""
+    """How versions are loaded; `warmup_iterations` 0 leaves their warm-up requests alone.
+
+    `prefer_tflite` loads a version's TensorFlow Lite model where there is one, to be run by
+    `tflite_interpreters` requests at once.
+    """
 
     session: SessionOptions
     tags: Sequence[str]
@@ -29,6 +34,8 @@ class LoadOptions:
     check_method_names: bool = False
     batching: BatchingParameters | None = None
     per_model_batching: bool = False
+    prefer_tflite: bool = False
+    tflite_interpreters: int = 1
 
 
 class Loader:
@@ -43,7 +50,7 @@ class Loader:
         """The model in directory `path`; raises ServingError with the reason for its status."""
         started = time.perf_counter()
         try:
-            model = load_saved_model(path, self._options.session, self._options.tags)
+            model = self._load(path)
         except ServingError:
             self._loaded(name, version, path, False, started)
             raise
@@ -55,11 +62,16 @@ class Loader:
             model.close()
             raise
 
+    def _load(self, path: str) -> Model:
+        if self._options.prefer_tflite and has_tflite_model(path):
+            return load_tflite_model(path, self._options.tflite_interpreters)
+        return load_saved_model(path, self._options.session, self._options.tags)
+
     def _loaded(self, name: str, version: int, path: str, ok: bool, started: float) -> None:
         if self._metrics is not None:
             self._metrics.load_finished(name, version, path, ok, time.perf_counter() - started)
 
-    def _warm_up(self, model: SavedModel, path: str) -> None:
+    def _warm_up(self, model: Model, path: str) -> None:
         if not self._options.warmup_iterations:
             return
         started = time.perf_counter()
@@ -70,7 +82,7 @@ class Loader:
             if self._metrics is not None:
                 self._metrics.warmup_finished(path, seconds)
 
-    def _batched(self, model: SavedModel, path: str) -> Model:
+    def _batched(self, model: Model, path: str) -> Model:
         parameters, scheduler = self._options.batching, self._scheduler
         if parameters is None:
             return model

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from vitrine_serving.embedded.flags import Flags, parse
@@ -38,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(flags: Flags, stop: threading.Event) -> None:
     grpc_socket = _bind("--port", flags.port)
     rest_socket = _bind("--rest_api_port", flags.rest_api_port) if flags.rest_api_port else None
-    if not flags.model_config_file:
-        _check_base_path(flags.model_base_path)
+    if Path(flags.model_base_path).is_file():
+        raise _StartupError(
+            f"--model_base_path {flags.model_base_path} is a file; "
+            "give the directory that holds the model's numbered versions"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Importing TensorFlow takes seconds: whatever can be refused is refused before.
     from vitrine_serving.embedded.errors import ServingError
@@ -92,18 +96,6 @@ def _bind(flag: str, port: int) -> socket.socket:
             f"cannot listen on {flag} {port}: {error.strerror or error}; stop what uses the port or choose another"
         ) from error
     return bound
-
-
-def _check_base_path(path: str) -> None:
-    if "://" in path:
-        return
-    try:
-        os.scandir(path).close()
-    except OSError as error:
-        raise _StartupError(
-            f"cannot read --model_base_path {path}: {error.strerror}; "
-            "give the directory that holds the model's numbered versions"
-        ) from error
 
 
 if __name__ == "__main__":

@@ -90,6 +90,8 @@ def loading(flags: Flags) -> LoadOptions:
         check_method_names=flags.enable_signature_method_name_check,
         batching=_batching(flags),
         per_model_batching=flags.enable_per_model_batching_parameters,
+        prefer_tflite=flags.prefer_tflite_model,
+        tflite_interpreters=available_cpus() if flags.num_tflite_pools is None else max(1, flags.num_tflite_pools),
     )
 
 
@@ -118,4 +120,6 @@ def _session(flags: Flags) -> SessionOptions:
         inter_op_parallelism=inter,
         config=config,
         per_process_gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
+        # Enough for decoding and computing side by side.
+        batched_runs_at_once=2 * available_cpus() if on_cpu else 0,
     )

@@ -19,7 +19,7 @@ from vitrine_serving.embedded.flags import Flags
 from vitrine_serving.embedded.grpc import server as grpc_server
 from vitrine_serving.embedded.grpc.calls import GrpcHooks
 from vitrine_serving.embedded.grpc.health import Health
-from vitrine_serving.embedded.inference import xla
+from vitrine_serving.embedded.inference import custom_ops, xla
 from vitrine_serving.embedded.inference.pictures import PictureLimit
 from vitrine_serving.embedded.loading import Loader
 from vitrine_serving.embedded.metrics.server_metrics import Api, ServerMetrics
@@ -57,6 +57,7 @@ class Server:
             if flags.model_config_file
             else single_model_config(flags.model_name, flags.model_base_path)
         )
+        custom_ops.register_installed()
         if not (flags.xla_cpu_compilation_enabled or flags.xla_gpu_compilation_enabled):
             xla.disable_compilation()
         self._stops: list[Callable[[], object]] = []

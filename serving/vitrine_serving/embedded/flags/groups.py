@@ -59,6 +59,12 @@ class ModelFlags:
     enable_signature_method_name_check: Annotated[
         bool, Switch("refuse Classify and Regress on signatures exported with another method name")
     ] = False
+    prefer_tflite_model: Annotated[
+        bool, Switch("serve a version's model.tflite, where it has one, with TensorFlow Lite on the CPU")
+    ] = False
+    num_tflite_pools: Annotated[
+        int | None, Whole("runs at once of such a model; less than 1: one; not given: one a core", INT32_MIN)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,7 @@ class IneffectiveFlags:
     flush_filesystem_caches: Annotated[bool, Switch("drop file system caches after loading")] = True
     platform_config_file: Annotated[str, File("PlatformConfigMap as text")] = ""
     remove_unused_fields_from_bundle_metagraph: Annotated[bool, Switch("save memory on graphs")] = True
-    prefer_tflite_model: Annotated[bool, Switch("serve model.tflite where a version has one")] = False
-    num_tflite_pools: Annotated[int | None, Whole("pools of TensorFlow Lite interpreters", INT32_MIN)] = None
-    num_tflite_interpreters_per_pool: Annotated[int, Whole("interpreters in each", INT32_MIN)] = 1
+    num_tflite_interpreters_per_pool: Annotated[int, Whole("interpreters in each pool", INT32_MIN)] = 1
     enable_profiler: Annotated[bool, Switch("serve TensorFlow's profiler")] = True
     thread_pool_factory_config_file: Annotated[str, File("ThreadPoolConfig as text")] = ""
     mixed_precision: Annotated[str, Text("mixed precision mode")] = ""

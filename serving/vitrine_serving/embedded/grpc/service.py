@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
+from numpy.typing import NDArray
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -20,6 +22,7 @@ from tensorflow_serving.apis import (
 from vitrine_serving.embedded.core import Core, ModelTarget
 from vitrine_serving.embedded.errors import invalid_argument
 from vitrine_serving.embedded.inference.deadlines import TimeLeft
+from vitrine_serving.embedded.inference.saved_model import check_input_names
 from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
 from vitrine_serving.embedded.messages import metadata_response, status_response
 
@@ -42,7 +45,7 @@ class Services:
         prediction = self._core.predict(
             _target(request),
             request.model_spec.signature_name,
-            lambda _: {name: to_ndarray(name, proto) for name, proto in request.inputs.items()},
+            lambda signature: _read_inputs(request, signature),
             list(request.output_filter),
             time_left,
         )
@@ -140,6 +143,15 @@ def handlers(services: Services, wrap: Wrapper) -> Iterable[grpc.GenericRpcHandl
 def _serialize(response: Any) -> bytes:
     serialized: bytes = response.SerializeToString()
     return serialized
+
+
+def _read_inputs(
+    request: predict_pb2.PredictRequest, signature: meta_graph_pb2.SignatureDef
+) -> dict[str, NDArray[Any]]:
+    if not signature.defaults:
+        # As in TensorFlow Serving, the wrong name of a tensor is worse than what is wrong with it.
+        check_input_names(signature.inputs, request.inputs)
+    return {name: to_ndarray(name, proto) for name, proto in request.inputs.items()}
 
 
 def _target(request: Any) -> ModelTarget:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,14 +27,17 @@ _LONGEST_SECONDS = 365 * 24 * 3600.0
 
 # Loops run their iterations side by side, and what follows a batch would run in the batch's one
 # thread: graphs with these need a pool of threads.
-_PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", "BatchFunction", "Batch"))
+_BATCH_OP = "BatchFunction"
+_PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch"))
 
 
 class GraphRunner:
     """Prepares callables of one session; those may run from many threads at once."""
 
-    def __init__(self, session: tf.compat.v1.Session, run_in_caller_thread: bool) -> None:
+    def __init__(self, session: tf.compat.v1.Session, run_in_caller_thread: bool, runs_at_once: int = 0) -> None:
+        """Of runs in TensorFlow's pool only `runs_at_once` go on at a time and the rest waits; 0: all of them."""
         self._session = session
+        self._turns = threading.Semaphore(runs_at_once) if runs_at_once else None
         self._run_in_caller_thread = run_in_caller_thread
 
     def prepare(self, feeds: Sequence[str], fetches: Sequence[str]) -> PreparedRun:
@@ -72,20 +77,33 @@ class GraphRunner:
 
         def call(values: Sequence[NDArray[Any]], time_left: TimeLeft) -> list[Any]:
             arguments = dict(zip(fed, values, strict=True))
+            if self._turns is None:
+                return self._call(arguments, fetched, time_left)
             left = time_left()
-            if left is None:
-                return self._call(None, arguments, fetched)
-            check_not_expired(time_left)
-            timed = config_pb2.RunOptions(timeout_in_ms=math.ceil(min(left, _LONGEST_SECONDS) * 1e3))
-            options = tf_session.TF_NewBufferFromString(timed.SerializeToString())
+            if not self._turns.acquire(timeout=None if left is None else max(0.0, min(left, _LONGEST_SECONDS))):
+                check_not_expired(lambda: 0.0)
             try:
-                return self._call(options, arguments, fetched)
+                return self._call(arguments, fetched, time_left)
             finally:
-                tf_session.TF_DeleteBuffer(options)
+                self._turns.release()
 
         return call
 
-    def _call(self, options: Any, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any]) -> list[Any]:
+    def _call(
+        self, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any], time_left: TimeLeft
+    ) -> list[Any]:
+        left = time_left()
+        if left is None:
+            return self._run(None, arguments, fetched)
+        check_not_expired(time_left)
+        timed = config_pb2.RunOptions(timeout_in_ms=max(1, math.ceil(min(left, _LONGEST_SECONDS) * 1e3)))
+        options = tf_session.TF_NewBufferFromString(timed.SerializeToString())
+        try:
+            return self._run(options, arguments, fetched)
+        finally:
+            tf_session.TF_DeleteBuffer(options)
+
+    def _run(self, options: Any, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any]) -> list[Any]:
         results: list[Any] = self._session._call_tf_sessionrun(options, arguments, fetched, [], None)
         return results
 
@@ -134,8 +152,17 @@ def _dtype(tensor: tf.Tensor) -> np.dtype[Any] | None:
 
 def runs_in_parallel(graph: graph_pb2.GraphDef) -> bool:
     """Whether any of the graph's operations makes use of a pool of threads within one run."""
-    bodies: list[Iterable[Any]] = [graph.node, *(function.node_def for function in graph.library.function)]
-    return any(node.op in _PARALLEL_OPS for nodes in bodies for node in nodes)
+    return any(node.op in _PARALLEL_OPS for node in _nodes(graph))
+
+
+def batches_what_waits(graph: graph_pb2.GraphDef) -> bool:
+    """Whether the graph makes batches of concurrent runs, and only of those that wait for it anyway."""
+    batches = [node for node in _nodes(graph) if node.op == _BATCH_OP]
+    return bool(batches) and not any(node.attr["batch_timeout_micros"].i for node in batches)
+
+
+def _nodes(graph: graph_pb2.GraphDef) -> Iterable[Any]:
+    return chain(graph.node, *(function.node_def for function in graph.library.function))
 
 
 def from_op_error(error: tf.errors.OpError) -> ServingError:

@@ -33,7 +33,7 @@ def read_meta_graph(path: str, tags: Collection[str]) -> meta_graph_pb2.MetaGrap
     try:
         saved_model = loader_impl.parse_saved_model(path)
     except OSError as error:
-        raise ServingError(Code.DATA_LOSS, f"Can't parse the SavedModel in {path}: {error}") from error
+        raise ServingError(Code.DATA_LOSS, f"Can't parse {_model_file(path)}") from error
     for meta_graph in saved_model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == set(tags):
             return meta_graph
@@ -41,6 +41,13 @@ def read_meta_graph(path: str, tags: Collection[str]) -> meta_graph_pb2.MetaGrap
         f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
         "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
     )
+
+
+def _model_file(path: str) -> str:
+    binary = tf.io.gfile.join(path, tf.saved_model.SAVED_MODEL_FILENAME_PB)
+    if tf.io.gfile.exists(binary):
+        return f"{binary} as binary proto"
+    return f"{tf.io.gfile.join(path, tf.saved_model.SAVED_MODEL_FILENAME_PBTXT)} as text proto"
 
 
 def load_graph(session: tf.compat.v1.Session, path: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:

@@ -13,7 +13,13 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError, SignatureNotFoundError, invalid_argument
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, unlimited
-from vitrine_serving.embedded.inference.graph import GraphRunner, PreparedRun, from_op_error, runs_in_parallel
+from vitrine_serving.embedded.inference.graph import (
+    GraphRunner,
+    PreparedRun,
+    batches_what_waits,
+    from_op_error,
+    runs_in_parallel,
+)
 from vitrine_serving.embedded.inference.loader import load_graph, read_meta_graph
 from vitrine_serving.embedded.inference.memory import dismantle, trim
 from vitrine_serving.embedded.inference.tensors import to_ndarray
@@ -39,7 +45,9 @@ class SessionOptions:
     `config` is what the other fields are laid over; without one, operations may move to the devices there
     are. Thread counts and a `per_process_gpu_memory_fraction` of 0 leave the choice to it, else to
     TensorFlow. `run_in_caller_thread` runs the operations of a graph without loops and in-graph batches in
-    the thread that asks, without handing them to a pool.
+    the thread that asks, without handing them to a pool. `batched_runs_at_once` limits the concurrent runs of a
+    graph that batches those that wait for it anyway: where one core computes a batch, longer ones leave the
+    others idle. 0 is no limit.
     """
 
     intra_op_parallelism: int = 0
@@ -47,6 +55,7 @@ class SessionOptions:
     config: config_pb2.ConfigProto | None = None
     per_process_gpu_memory_fraction: float = 0.0
     run_in_caller_thread: bool = True
+    batched_runs_at_once: int = 0
 
     def session_config(self) -> config_pb2.ConfigProto:
         config = config_pb2.ConfigProto()
@@ -71,10 +80,11 @@ class SavedModel:
         session: tf.compat.v1.Session,
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
         run_in_caller_thread: bool = False,
+        runs_at_once: int = 0,
     ) -> None:
         self.signatures = dict(signatures)
         self._session = session
-        self._graph = GraphRunner(session, run_in_caller_thread)
+        self._graph = GraphRunner(session, run_in_caller_thread, runs_at_once)
         self._runners = {name: _SignatureRunner(self._graph, signature) for name, signature in signatures.items()}
         self._prepared: dict[tuple[tuple[str, ...], tuple[str, ...]], PreparedRun] = {}
         self._lock = threading.Lock()
@@ -154,6 +164,23 @@ def check_method_name(signature: meta_graph_pb2.SignatureDef) -> None:
         )
 
 
+def check_input_names(expected: Collection[str], given: Collection[str]) -> None:
+    """Raise ServingError INVALID_ARGUMENT unless the names `given` are those of a signature without defaults."""
+    if len(given) == len(expected) and all(name in expected for name in given):
+        return
+    extra, missing = set(given) - set(expected), set(expected) - set(given)
+    difference = f"Sent extra: {_braced(extra)}. Missing but required: {_braced(missing)}."
+    if len(given) != len(expected):
+        raise invalid_argument(
+            f"input size does not match signature: {len(given)}!={len(expected)} "
+            f"len({_braced(given)}) != len({_braced(expected)}). {difference}"
+        )
+    raise invalid_argument(
+        f"input tensor alias not found in signature: {min(extra)}. "
+        f"Inputs expected to be in the set {_braced(expected)}. {difference}"
+    )
+
+
 class _SignatureRunner:
     """One signature: its checks, and its prepared runs by set of outputs."""
 
@@ -200,16 +227,7 @@ class _SignatureRunner:
         extra = inputs.keys() - self._feeds.keys()
         missing = self._feeds.keys() - inputs.keys()
         if not self._defaults:
-            difference = f"Sent extra: {_braced(extra)}. Missing but required: {_braced(missing)}."
-            if len(inputs) != len(self._feeds):
-                raise invalid_argument(
-                    f"input size does not match signature: {len(inputs)}!={len(self._feeds)} "
-                    f"len({_braced(inputs)}) != len({_braced(self._feeds)}). {difference}"
-                )
-            raise invalid_argument(
-                f"input tensor alias not found in signature: {min(extra)}. "
-                f"Inputs expected to be in the set {_braced(self._feeds)}. {difference}"
-            )
+            check_input_names(self._feeds, inputs)
         for name in sorted(missing - self._defaults.keys()):
             raise invalid_argument(
                 f"Signature input alias: {name}(feed name: {self._feeds[name]}) not found in request and no "
@@ -242,7 +260,8 @@ def _load(path: str, options: SessionOptions, tags: Collection[str]) -> SavedMod
     try:
         load_graph(session, path, meta_graph)
         in_caller_thread = options.run_in_caller_thread and not runs_in_parallel(meta_graph.graph_def)
-        return SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread)
+        runs_at_once = options.batched_runs_at_once if batches_what_waits(meta_graph.graph_def) else 0
+        return SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread, runs_at_once)
     except Exception:
         session.close()
         raise

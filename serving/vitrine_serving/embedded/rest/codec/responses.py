@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -16,6 +15,7 @@ from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from vitrine_serving.embedded.core import Metadata
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
+from vitrine_serving.embedded.inference.tensors import type_name
 from vitrine_serving.embedded.messages import metadata_response, signature_def_map, status_response
 from vitrine_serving.embedded.models.manager import VersionStatus
 from vitrine_serving.embedded.rest.codec.decimals import decimal, decimals
@@ -104,6 +104,8 @@ def _check_batch(outputs: Mapping[str, NDArray[Any]]) -> None:
     for name, array in sorted(outputs.items()):
         if array.ndim == 0:
             raise invalid_argument(f"Tensor name: {name} has no shape information ")
+        if not len(array):
+            raise invalid_argument(f"Tensor name: {name} has invalid batch size: 0")
         if expected is not None and len(array) != expected:
             raise invalid_argument(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}"
@@ -117,15 +119,14 @@ def _texts(name: str, array: NDArray[Any], depth: int) -> list[str]:
         if name.endswith("_bytes"):
             return [members([("b64", f'"{base64.b64encode(item).decode()}"')], depth) for item in array.ravel()]
         return [string(item.decode("utf-8", "surrogateescape")) for item in array.ravel()]
-    if array.dtype in (np.float16, ml_dtypes.bfloat16):
-        array = array.astype(np.float32)
     if array.dtype in (np.float32, np.float64):
         return decimals(array)
     if array.dtype in _INTEGERS:
         return list(map(str, array.ravel().tolist()))
     if array.dtype == np.bool_:
         return ["true" if item else "false" for item in array.ravel().tolist()]
-    raise invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype}")
+    # Like TensorFlow Serving, for half and bfloat16 too.
+    raise invalid_argument(f"Failed to write JSON value for tensor type: {type_name(array.dtype)}")
 
 
 def _list_of_lists(texts: Iterable[str]) -> str:
