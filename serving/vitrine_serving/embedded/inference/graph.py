@@ -89,9 +89,7 @@ class GraphRunner:
 
         return call
 
-    def _call(
-        self, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any], time_left: TimeLeft
-    ) -> list[Any]:
+    def _call(self, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any], time_left: TimeLeft) -> list[Any]:
         left = time_left()
         if left is None:
             return self._run(None, arguments, fetched)
