@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import load, models
 from benchmarks.processes import ServerProcess, bare_server, embedded_server
-from vitrine_serving.embedded.flags import available_cpus
+from vitrine_serving.embedded.cpus import available_cpus
 
 Figures = dict[str, Any]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vitrine_serving.embedded.flags import available_cpus
+from vitrine_serving.embedded.cpus import available_cpus
 
 CORES = available_cpus()
 COMBINATIONS = [

@@ -95,6 +95,7 @@ def test_a_malformed_file_is_refused_with_the_parsers_reason(read, text, reason)
         ("max_batch_size { value: 0 }", "input_batch_size_limit must be positive; was 0"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
         ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
+        ("num_batch_threads { value: 4097 }", "num_batch_threads must be at most 4096; was 4097"),
         (
             "enable_large_batch_splitting { value: true } max_enqueued_batches { value: 0 }",
             "max_enqueued_batches must be positive; was 0",

@@ -77,6 +77,16 @@ def test_a_context_is_shared_by_all_examples_and_gives_way_to_theirs(model):
     assert values_of(regress(model, "regress_x_to_y", message)) == [4.0, 2.5]
 
 
+def test_a_context_too_large_for_its_many_examples_is_refused(model):
+    message = input_pb2.Input()
+    context = message.example_list_with_context.context
+    context.features.feature["x"].bytes_list.value.append(bytes(2**20))
+    for _ in range(1000):
+        message.example_list_with_context.examples.add()
+    with pytest.raises(ServingError, match="too large; send smaller batches"):
+        regress(model, "regress_x_to_y", message)
+
+
 @pytest.mark.parametrize("context", [False, True])
 def test_no_examples_are_refused(model, context):
     empty = input_pb2.Input()

@@ -39,7 +39,7 @@ def test_a_config_file_as_typed_values(tmp_path):
     path.write_text(LIST)
     config = read_config_file(str(path))
     assert config == parsed(LIST)
-    assert monitored_models(config.model_config_list.config, None) == [
+    assert monitored_models(config.model_config_list.config) == [
         MonitoredModel("plain", "/m/plain", Latest(0)),
         MonitoredModel("two", "gs://bucket/two", Latest(2)),
         MonitoredModel("every", "/m/every", All()),
@@ -70,7 +70,7 @@ def test_a_config_file_that_cannot_be_read(tmp_path, content, code, phrase):
 def test_a_single_model_may_be_given_by_a_relative_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for given_path, base_path in [("models/m", f"{tmp_path}/models/m"), ("/m", "/m"), ("gs://b/m", "gs://b/m")]:
-        [model] = monitored_models(single_model_config("m", given_path).model_config_list.config, None)
+        [model] = monitored_models(single_model_config("m", given_path).model_config_list.config)
         assert model == MonitoredModel("m", base_path, Latest(0))
 
 
@@ -113,15 +113,6 @@ def test_lists_that_are_refused(tmp_path, text, phrase):
         shelf.models().start(parsed(text))
     assert raised.value.code is Code.INVALID_ARGUMENT
     assert phrase in raised.value.message
-
-
-def test_relative_base_paths_begin_at_the_root_directory_when_there_is_one(tmp_path):
-    config = parsed('model_config_list { config { name: "m" base_path: "m" model_platform: "tensorflow" } }')
-    with Shelf(tmp_path) as shelf:
-        shelf.put("m", 1)
-        assert shelf.start(config, model_config_list_root_dir=str(tmp_path)).is_serving("m")
-        with pytest.raises(ServingError, match="got model_config_list_root_dir=models"):
-            shelf.models(model_config_list_root_dir="models").start(config)
 
 
 NAMES = st.one_of(st.integers(-5, 30).map(str), st.integers(0, 30).map("{:03}".format), st.text(max_size=3))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrine_serving.embedded.flags import Flags, available_cpus, parse
+from vitrine_serving.embedded.cpus import available_cpus
+from vitrine_serving.embedded.flags import Flags, parse
 
 BASE = "--model_base_path=models"
 

@@ -208,3 +208,18 @@ def test_concurrent_requests_share_an_in_graph_batch(showcase):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         sizes = list(pool.map(batch_size, range(16)))
     assert max(sizes) > 1, f"requests {BATCH_WAIT_SECONDS} s apart at most must meet in the graph"
+
+
+def test_bytes_that_are_no_message_are_refused_without_a_word_in_the_log(showcase):
+    call = showcase.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    code, message = status_of(lambda: call(b"\xff\xff\xff"))
+    assert (code, message) == (grpc.StatusCode.INTERNAL, "The request is no tensorflow.serving.PredictRequest")
+    assert "Traceback" not in showcase.log
+
+
+def test_a_long_message_is_cut_to_what_a_header_carries(showcase):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "\U0001f600" * 1100
+    code, message = status_of(lambda: showcase.prediction.Predict(request))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert message.endswith("...TRUNCATED")

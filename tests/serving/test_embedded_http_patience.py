@@ -15,6 +15,7 @@ from processes import DEADLINE_SECONDS, wait_until
 from raw_http import Echo, HttpServer, RawClient, get, http_server, post
 
 from vitrine_serving.embedded.rest.http import server as rest_server
+from vitrine_serving.embedded.rest.http.connection import Connection
 
 _HALF_A_REQUEST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
 
@@ -79,6 +80,36 @@ def test_a_client_that_does_not_take_its_reply_is_cut_off():
         assert ask(server, "/other") == "/other"
         with pytest.raises(ConnectionError):
             wait_until(lambda: client.send("x") is None, "the connection is reset")
+
+
+def test_a_request_that_comes_just_as_patience_ends_is_answered_in_full(monkeypatch):
+    class Expiring(Connection):
+        def receive(self, buffer: memoryview) -> int | None:
+            self.expire()
+            return super().receive(buffer)
+
+    monkeypatch.setattr(rest_server, "Connection", Expiring)
+    with http_server(Echo()) as server, server.connect() as client:
+        answer = client.send(get("/large")).answer()
+        assert len(answer.body) == int(answer.headers["content-length"]) > 0
+        assert client.at_end()
+
+
+def test_refused_clients_that_go_on_and_on_hold_nobody_up(monkeypatch):
+    ended = threading.Event()
+
+    class Endless(Connection):
+        def receive(self, buffer: memoryview) -> int | None:
+            return len(buffer) if self.lingering and not ended.is_set() else super().receive(buffer)
+
+    monkeypatch.setattr(rest_server, "Connection", Endless)
+    monkeypatch.setattr(rest_server, "_LINGER_SECONDS", 1000.0)
+    with http_server(Echo(), threads=1, max_request_bytes=8) as server, contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+        for _ in range(2):
+            client = stack.enter_context(server.connect())
+            assert client.send(_HALF_A_REQUEST).answer().status == 413
+        assert ask(server, "/other") == "/other"
 
 
 def test_half_sent_requests_cost_no_thread():

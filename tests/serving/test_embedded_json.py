@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from vitrine_serving.embedded.errors import ServingError
 from vitrine_serving.embedded.rest.codec.arrays import to_array
 from vitrine_serving.embedded.rest.codec.decimals import decimals
-from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
+from vitrine_serving.embedded.rest.codec.examples import parse_examples_request
 from vitrine_serving.embedded.rest.codec.parser import NumberTooBigError, parse_object
 from vitrine_serving.embedded.rest.codec.requests import Format, parse_predict_request
 from vitrine_serving.embedded.rest.codec.responses import predict_response
@@ -161,8 +161,7 @@ def test_no_body_does_worse_than_being_refused(body, enum):
     signature.inputs["x"].dtype = enum
     for parse in (
         lambda: parse_predict_request(body).read(signature),
-        lambda: parse_classify_request(body).input.SerializeToString(),
-        lambda: parse_regress_request(body).signature_name.encode(),
+        lambda: parse_examples_request(body).input.SerializeToString(),
     ):
         try:
             parse()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 
 import pytest
@@ -9,20 +11,18 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import input_pb2
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
-
-pytestmark = pytest.mark.parametrize("parse", [parse_classify_request, parse_regress_request])
+from vitrine_serving.embedded.rest.codec.examples import parse_examples_request
 
 
-def error(parse, body) -> str:
+def error(body) -> str:
     with pytest.raises(ServingError) as raised:
-        parse(body if isinstance(body, bytes) else json.dumps(body).encode())
+        parse_examples_request(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert raised.value.code.http_status == 400
     return raised.value.message
 
 
-def test_examples(parse):
-    request = parse(b"""{"examples": [
+def test_examples():
+    request = parse_examples_request(b"""{"examples": [
         {"names": ["foo", "bar"], "ratings": [8.0, 9.0], "age": 20},
         {"names": ["baz"], "ratings": 6.0, "none": []}
     ]}""")
@@ -42,8 +42,8 @@ def test_examples(parse):
     assert request.signature_name == ""
 
 
-def test_context_and_signature(parse):
-    request = parse(b"""{
+def test_context_and_signature():
+    request = parse_examples_request(b"""{
         "signature_name": "custom",
         "context": {"query": "pizza", "location": ["sfo"]},
         "examples": [
@@ -68,14 +68,14 @@ def test_context_and_signature(parse):
     assert not third
 
 
-def test_an_empty_context_is_one(parse):
-    request = parse(b'{"context": {}, "examples": [{"x": 1}]}')
+def test_an_empty_context_is_one():
+    request = parse_examples_request(b'{"context": {}, "examples": [{"x": 1}]}')
     assert request.input.WhichOneof("kind") == "example_list_with_context"
     assert request.input.example_list_with_context.HasField("context")
 
 
-def test_the_last_of_a_feature_given_twice_counts(parse):
-    [example] = parse(b'{"examples": [{"x": 1, "x": [2.5]}]}').input.example_list.examples
+def test_the_last_of_a_feature_given_twice_counts():
+    [example] = parse_examples_request(b'{"examples": [{"x": 1, "x": [2.5]}]}').input.example_list.examples
     assert list(example.features.feature["x"].float_list.value) == [2.5]
 
 
@@ -104,5 +104,17 @@ def test_the_last_of_a_feature_given_twice_counts(parse):
         (b'{"examples": [{"\xff": 1}]}', "is not UTF-8"),
     ],
 )
-def test_refusals(parse, body, message):
-    assert message in error(parse, body)
+def test_refusals(body, message):
+    assert message in error(body)
+
+
+def test_a_refused_request_is_not_kept():
+    body = json.dumps({"examples": [{"x": 1.7976931348623157e308}]}).encode()
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ServingError):
+            parse_examples_request(body)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitrine_serving.embedded.errors import ServingError
-from vitrine_serving.embedded.rest.codec.examples import parse_classify_request
+from vitrine_serving.embedded.rest.codec.examples import parse_examples_request
 from vitrine_serving.embedded.rest.codec.parser import parse_object
 from vitrine_serving.embedded.rest.codec.requests import parse_predict_request
 
@@ -84,7 +84,7 @@ def test_a_request_is_an_object(body):
     assert raised.value.code.http_status == 400
 
 
-@pytest.mark.parametrize("parse", [parse_predict_request, parse_classify_request])
+@pytest.mark.parametrize("parse", [parse_predict_request, parse_examples_request])
 @pytest.mark.parametrize(
     "body",
     [
@@ -101,6 +101,35 @@ def test_deeply_nested_values_are_refused(parse, body):
     with pytest.raises(ServingError, match=r"JSON Parse error: .* nested") as raised:
         parse(body)
     assert raised.value.code.http_status == 400
+
+
+@pytest.mark.parametrize("parse", [parse_object, parse_predict_request])
+@pytest.mark.parametrize(("opener", "closer"), [("[", "]"), ('{"a":', "}")])
+def test_values_are_nested_900_deep_at_most(parse, opener, closer):
+    def nested(depth: int) -> bytes:
+        return f'{{"instances":{opener * (depth - 1)}1{closer * (depth - 1)}}}'.encode()
+
+    parse(nested(900))
+    with pytest.raises(ServingError, match=r"JSON Parse error: .* nested"):
+        parse(nested(901))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": [' + b"[], {}, " * 1000 + b"[]]}",
+        b'{"a": "' + b"[" * 1000 + b'"}',
+        b'{"a": ["", "\\"' + b"[" * 1000 + b'", "\\\\"]}',
+    ],
+)
+def test_many_brackets_are_no_nesting(body):
+    assert parse_object(body).keys() == {"a"}
+
+
+def test_brackets_in_strings_hide_no_nesting():
+    hidden = b'["\\n\\\\", "]\\"]", ' * 901
+    with pytest.raises(ServingError, match=r"JSON Parse error: .* nested"):
+        parse_object(b'{"a": ' + hidden + b"1" + b"]" * 901 + b"}")
 
 
 def test_faults_of_large_bodies_are_told_with_their_place():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from filemodels import Shelf, ask, refused, states, wait_for
-from processes import DEADLINE_SECONDS, wait_until
+from processes import DEADLINE_SECONDS
 
 from vitrine_serving.embedded.errors import Code
 from vitrine_serving.embedded.models.version import State
@@ -28,7 +28,6 @@ def test_models_have_versions_of_their_own(shelf):
     assert (ask(models, "a"), ask(models, "b"), ask(models, "b", 2)) == ("a-1", "b-2", "b-2")
     refused(Code.NOT_FOUND, "Servable not found for request: Specific(a, 2)", ask, models, "a", 2)
     refused(Code.NOT_FOUND, "Servable not found for request: Latest(empty)", ask, models, "empty")
-    assert models.serving_models() == ["a", "b"]
     assert models.serving() == {"a": True, "b": True, "empty": False}
     assert {name: [s.version for s in found] for name, found in models.models().items()} == {
         "a": [1],
@@ -75,28 +74,6 @@ def test_specific_versions_of_which_one_is_missing_at_first(shelf, caplog):
     shelf.put("m", 7)
     wait_for(models, "m", 7, State.AVAILABLE)
     assert caplog.text.count("Version 7 of servable m, which") == 1
-
-
-def test_the_last_version_stays_where_versions_are_to_be_always_present(shelf, caplog):
-    config = shelf.config(m="")
-    refused(
-        Code.INVALID_ARGUMENT,
-        "Could not find base path",
-        shelf.models(servable_versions_always_present=True).start,
-        config,
-    )
-    (shelf.folder / "m").mkdir()
-    refused(
-        Code.NOT_FOUND,
-        "Unable to find a numerical version path for servable m at: ",
-        shelf.models(servable_versions_always_present=True).start,
-        config,
-    )
-    shelf.put("m", 1)
-    models = shelf.start(config, servable_versions_always_present=True)
-    shelf.remove("m", 1)
-    wait_until(lambda: "Refusing to unload all versions for Servable: m" in caplog.text, "the refusal")
-    assert ask(models, "m") == "m-1"
 
 
 def test_who_subscribes_is_told_what_serves(shelf):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -81,6 +83,16 @@ def test_twenty_swaps_of_a_real_model_under_load(put_version):
         predict()
 
 
+@contextlib.contextmanager
+def superseded_or_served() -> Iterator[None]:
+    try:
+        yield
+    except ServingError as error:
+        # The second when yet a later list has brought the model back before the reason was looked for.
+        reasons = {"a later list leaves it out", "no versions found under its base path"}
+        assert set(re.findall(r"due to error: ([^}]*)", error.message)) <= reasons, error
+
+
 def test_reloads_race_with_requests_and_appearing_versions(shelf):
     shelf.put("kept", 1)
     for number in range(6):
@@ -89,7 +101,8 @@ def test_reloads_race_with_requests_and_appearing_versions(shelf):
 
     def reload(number: int) -> None:
         others = {f"m{(number + k) % 6}": "" for k in range(3)}
-        models.reload(shelf.config(kept="model_version_policy { all {} }" if number % 2 else "", **others))
+        with superseded_or_served():
+            models.reload(shelf.config(kept="model_version_policy { all {} }" if number % 2 else "", **others))
 
     with Crowd(lambda: ask(models, "kept"), threads=1) as crowd, concurrent.futures.ThreadPoolExecutor(3) as pool:
         reloads = [pool.submit(reload, number) for number in range(12)]
@@ -241,7 +254,7 @@ def test_as_many_versions_load_at_once_as_told(shelf):
         wait_until(lambda: len(shelf.loader.loaded) == 2, "two loads")
         assert sorted(states(models, name)[1] for name in "abc") == ["LOADING", "LOADING", "START"]
     assert models.wait_until_settled(DEADLINE_SECONDS)
-    assert models.serving_models() == ["a", "b", "c"]
+    assert models.serving() == {"a": True, "b": True, "c": True}
 
 
 def test_looking_once_and_never(shelf):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -93,7 +94,7 @@ def test_a_reload_replaces_the_list_and_returns_when_what_is_new_is_available(sh
     models.reload(shelf.config())
     wait_for(models, "a", 1, State.END)
     wait_for(models, "b", 1, State.END)
-    assert models.serving_models() == []
+    assert models.serving() == {}
     assert all(model.closed for model in shelf.loader.models)
 
 
@@ -137,14 +138,11 @@ def test_a_list_whose_new_model_cannot_be_loaded_is_kept_and_reported(shelf):
     )
     assert models.config == config
     assert ask(models, "good") == "good-1"
-    # A model without a version has not failed.
-    refused(Code.UNKNOWN, "1 model(s) did not become available: {{{name: bad version: 1}", models.require_available)
     shelf.put("none", 1)
     wait_for(models, "none", 1, State.AVAILABLE)
     # What is not new is not waited for.
     models.reload(shelf.config(good="", bad=""))
     models.reload(shelf.config(good=""))
-    assert models.require_available()
 
 
 def test_a_corrected_base_path_has_its_failed_version_tried_again(shelf):
@@ -179,20 +177,57 @@ def test_a_list_of_another_kind_is_refused(shelf):
     assert ask(models, "m") == "m-1"
 
 
-def test_reloads_are_done_one_after_the_other(shelf):
-    shelf.put("a", 1)
-    shelf.put("b", 1)
-    models = shelf.start(shelf.config())
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        with shelf.loader.held():
-            first = pool.submit(models.reload, shelf.config(a=""))
-            wait_until(lambda: shelf.loader.loaded, "the load has begun")
-            # Its label is for what the first has yet to load.
-            second = pool.submit(models.reload, shelf.config(a=label(stable=1), b=""))
-            assert not first.done()
+def test_a_model_that_cannot_be_loaded_holds_up_no_later_list(shelf):
+    shelf.put("bad", 1, BROKEN)
+    shelf.put("good", 1)
+    models = shelf.start(shelf.config(), retries=1000)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as stack:
+        stack.callback(models.stop, 0)
+        first = pool.submit(models.reload, shelf.config(bad=""))
+        wait_until(lambda: models.config == shelf.config(bad=""), "the list is accepted")
+        pool.submit(models.reload, shelf.config(bad="", good="")).result(DEADLINE_SECONDS)
+        assert ask(models, "good") == "good-1"
+        assert not first.done()
+        pool.submit(models.reload, shelf.config(good="")).result(DEADLINE_SECONDS)
+        reason = "{{{name: bad} due to error: a later list leaves it out}, }"
+        refused(Code.UNKNOWN, reason, first.result, DEADLINE_SECONDS)
+
+
+def test_a_reload_ends_well_when_a_later_list_corrects_its_base_path(shelf):
+    shelf.put("wrong", 1, BROKEN)
+    shelf.put("right", 1)
+    wrong, right = shelf.config(wrong=""), shelf.config(right="")
+    for config in (wrong, right):
+        config.model_config_list.config[0].name = "m"
+    models = shelf.start(shelf.config(), retries=1000)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as stack:
+        stack.callback(models.stop, 0)
+        first = pool.submit(models.reload, wrong)
+        wait_until(lambda: models.statuses("m") and models.statuses("m")[0].error, "the load has failed")
+        pool.submit(models.reload, right).result(DEADLINE_SECONDS)
         first.result(DEADLINE_SECONDS)
-        second.result(DEADLINE_SECONDS)
-    assert (ask(models, "a", label="stable"), ask(models, "b")) == ("a-1", "b-1")
+        assert ask(models, "m") == "right-1"
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0])
+def test_a_reload_whose_time_is_up_leaves_its_list_in_place(shelf, timeout):
+    shelf.put("good", 1)
+    shelf.put("bad", 1, BROKEN)
+    models = shelf.start(shelf.config(good=""), retries=1000)
+    config = shelf.config(good="", bad="")
+    phrase = "Timed out waiting for models to become available: bad"
+    refused(Code.DEADLINE_EXCEEDED, phrase, models.reload, config, timeout)
+    assert models.config == config
+
+
+def test_a_reload_may_have_more_time_than_can_be_waited(shelf):
+    shelf.put("m", 1)
+    models = shelf.start(shelf.config())
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with shelf.loader.held():
+            reload = pool.submit(models.reload, shelf.config(m=""), 1e12)
+            wait_until(lambda: shelf.loader.loaded, "the load has begun")
+        reload.result(DEADLINE_SECONDS)
 
 
 def test_a_reload_ends_when_the_models_stop(shelf):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from embedded_server import MODEL, ModelServer, model_spec, running_server, stat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from modelconfigs import model_list
 from processes import DEADLINE_SECONDS, wait_until
-from tensorflow_serving.apis import model_management_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
 
 ONE = {"x": np.ones(1, np.float32)}
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -188,6 +189,39 @@ def test_health_of_models_that_come_and_go(server, folder, written_models):
     reload(server, config)
     assert [next(watched).status, next(watched).status] == [NOT_SERVING, SERVICE_UNKNOWN]
     watched.cancel()
+
+
+def test_watchers_that_leave_hold_up_nobody(server):
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    for _ in range(300):
+        watched = stub.Watch(health_pb2.HealthCheckRequest(service=MODEL), timeout=DEADLINE_SECONDS)
+        next(watched)
+        watched.cancel()
+    assert check(server, MODEL) == SERVING
+    server.predict(ONE)
+
+
+def test_names_of_signatures_that_nobody_checked_make_no_series(server):
+    for number in range(3):
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name, request.model_spec.signature_name = MODEL, f"invented{number}"
+        server.models.GetModelStatus(request, timeout=DEADLINE_SECONDS)
+    assert not [name for name in metrics(server) if "invented" in name]
+
+
+def test_an_access_log_that_cannot_be_written_fails_no_request(tmp_path, written_models):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "1").symlink_to(written_models / "plus_two")
+    flag = f"--access_log={tmp_path / 'logs' / 'access.log'}"
+    with running_server(tmp_path / "models", tmp_path / "server.log", flag) as server:
+        server.predict(ONE)
+        shutil.rmtree(tmp_path / "logs")
+        for _ in range(3):
+            server.predict(ONE)
+            assert server.post({"instances": [1]}).status_code == 200
+        assert server.log.count("cannot write to --access_log") == 1
+        assert "Traceback" not in server.log
 
 
 def test_without_the_flag_there_are_no_health_checks(showcase):

@@ -180,5 +180,5 @@ def test_a_socket_path_that_cannot_be_made_ends_the_start(one_version, tmp_path)
     last = message.splitlines()[-1]
     assert code == 1
     assert last.startswith("vitrine-model-server: error: cannot listen")
-    assert last.endswith(f"--grpc_socket_path: gRPC cannot bind unix:{path}")
+    assert last.endswith(f": gRPC cannot bind unix:{path}")
     assert "Traceback" not in message

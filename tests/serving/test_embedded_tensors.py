@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError
 from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
@@ -178,3 +178,16 @@ def parsed_by_tensorflow(proto):
     dtype = tf.as_dtype(proto.dtype)
     array = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     return np.asarray(array, np.object_ if dtype == tf.string else None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [("DT_FLOAT", [2] * 100_000), ("DT_FLOAT", [150_000_000]), ("DT_STRING", [20_000_000])],
+)
+def test_a_small_message_that_declares_a_huge_tensor_is_refused(dtype, sizes):
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DataType.Value(dtype))
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    with pytest.raises(ServingError, match="tensor parsing error: x") as raised:
+        to_ndarray("x", proto)
+    assert len(raised.value.message) < 1000

@@ -178,9 +178,9 @@ class Core:
             raise not_found(f"Could not find version {target.version} of model {target.name}")
         return found
 
-    def reload(self, config: ModelServerConfig) -> None:
+    def reload(self, config: ModelServerConfig, time_left: TimeLeft = unlimited) -> None:
         """Serve the models of `config` and no others; see `Models.reload`, also for the errors raised."""
-        self._models.reload(config)
+        self._models.reload(config, time_left())
 
     def _check_examples(self, examples: input_pb2.Input) -> None:
         if self._pictures is not None:

@@ -7,9 +7,7 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 from vitrine_serving.embedded.flags import Flags, parse
@@ -24,7 +22,7 @@ class _StartupError(Exception):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; ends the process with code 0, 1 (could not start) or 2 (wrong usage)."""
     flags = parse(arguments)
-    stop = _stop_on_signal()
+    stop = _Stop()
     try:
         _serve(flags, stop)
     except _StartupError as error:
@@ -36,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(0)
 
 
-def _serve(flags: Flags, stop: threading.Event) -> None:
+def _serve(flags: Flags, stop: _Stop) -> None:
     grpc_socket = _bind("--port", flags.port)
     rest_socket = _bind("--rest_api_port", flags.rest_api_port) if flags.rest_api_port else None
-    if Path(flags.model_base_path).is_file():
+    if os.path.isfile(flags.model_base_path):  # noqa: PTH113  (a Path raises where this says no)
         raise _StartupError(
             f"--model_base_path {flags.model_base_path} is a file; "
             "give the directory that holds the model's numbered versions"
@@ -55,31 +53,43 @@ def _serve(flags: Flags, stop: threading.Event) -> None:
         logger.warning("--%s has no effect here", name)
     try:
         server = Server(flags)
-        server.load(stop)
+        server.load(stop.is_set)
     except ServingError as error:
         raise _StartupError(error.message) from error
-    except OSError as error:
-        raise _StartupError(f"cannot open --access_log {flags.access_log}: {error.strerror or error}") from error
     if not stop.is_set():
         try:
             server.start(grpc_socket, rest_socket)
         except OSError as error:
-            raise _StartupError(f"cannot listen on --port and --grpc_socket_path: {error}") from error
+            raise _StartupError(f"cannot listen: {error}") from error
         stop.wait()
     server.stop()
 
 
-def _stop_on_signal() -> threading.Event:
-    stop = threading.Event()
+class _Stop:
+    """Whether a signal has asked the process to end."""
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+    def __init__(self) -> None:
+        self._asked = False
+        # The byte is written by Python's signal handler in C, whichever thread the signal reaches and whatever that
+        # holds. An Event, set from a handler, would wait for locks of the code it interrupts.
+        self._reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._writer = writer
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def wait(self) -> None:
+        while not self._asked:
+            self._reader.recv(1)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked:
             os._exit(128 + number)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop
+        self._asked = True
 
 
 def _bind(flag: str, port: int) -> socket.socket:

@@ -8,8 +8,9 @@ import grpc as grpc_library
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
+from vitrine_serving.embedded.cpus import available_cpus, request_threads
 from vitrine_serving.embedded.errors import Code, ServingError
-from vitrine_serving.embedded.flags import Flags, available_cpus
+from vitrine_serving.embedded.flags import Flags
 from vitrine_serving.embedded.grpc.credentials import read_credentials
 from vitrine_serving.embedded.grpc.server import GrpcOptions
 from vitrine_serving.embedded.inference.batching_parameters import BatchingParameters, read_batching_parameters
@@ -41,8 +42,7 @@ def grpc(flags: Flags) -> GrpcOptions:
         credentials = read_credentials(flags.ssl_config_file)
     common = GrpcOptions(
         addresses,
-        # In-graph batches are made of concurrent requests: few threads would mean small batches.
-        threads=flags.grpc_max_threads or max(16, 4 * available_cpus()),
+        threads=flags.grpc_max_threads or request_threads(),
         credentials=credentials,
         max_calls=flags.grpc_max_threads,
         channel_arguments=flags.grpc_channel_arguments,

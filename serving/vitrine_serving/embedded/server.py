@@ -14,7 +14,7 @@ import tensorflow as tf
 from vitrine_serving.embedded import options
 from vitrine_serving.embedded.access_log import AccessLog
 from vitrine_serving.embedded.core import Core
-from vitrine_serving.embedded.errors import Code
+from vitrine_serving.embedded.errors import Code, invalid_argument
 from vitrine_serving.embedded.flags import Flags
 from vitrine_serving.embedded.grpc import server as grpc_server
 from vitrine_serving.embedded.grpc.calls import GrpcHooks
@@ -38,7 +38,7 @@ class Server:
     """Everything the command starts, and how it ends."""
 
     def __init__(self, flags: Flags) -> None:
-        """Read all configuration files; raises ServingError for one that is wrong, OSError for the access log."""
+        """Read all configuration files; raises ServingError for one that is wrong, and for the access log."""
         # The version-1 loader announces its deprecation on every load.
         tf.get_logger().setLevel(logging.ERROR)
         self._flags = flags
@@ -47,7 +47,7 @@ class Server:
         self._rest_options = options.rest(flags, self._monitoring)
         counted = self._monitoring.enabled or flags.per_version_metrics
         self._metrics = ServerMetrics(flags.per_version_metrics, self._states) if counted else None
-        self._access_log = AccessLog(flags.access_log) if flags.access_log else None
+        self._access_log = _open_access_log(flags.access_log)
         self._models = Models(Loader(options.loading(flags), self._metrics).load, options.models(flags))
         pictures = PictureLimit(flags.max_image_pixels) if flags.max_image_pixels else None
         self._core = Core(self._models, self._metrics, flags.enable_signature_method_name_check, pictures)
@@ -62,20 +62,20 @@ class Server:
             xla.disable_compilation()
         self._stops: list[Callable[[], object]] = []
 
-    def load(self, stop: threading.Event) -> None:
-        """Look for versions and wait until all have loaded or failed once, or `stop` is set.
+    def load(self, is_stopped: Callable[[], bool]) -> None:
+        """Look for versions and wait until all have loaded or failed once, or `is_stopped`.
 
         Raises ServingError when the list of models is refused.
         """
         self._models.start(self._config)
-        while not stop.is_set() and not self._models.wait_until_settled(_LOOK_SECONDS):
+        while not is_stopped() and not self._models.wait_until_settled(_LOOK_SECONDS):
             pass
         poll = self._flags.model_config_file_poll_wait_seconds
         if self._flags.model_config_file and poll > 0:
             self._models.watch_config_file(self._flags.model_config_file, poll)
 
     def start(self, grpc_socket: socket.socket, rest_socket: socket.socket | None) -> None:
-        """Accept requests on the two bound sockets; raises OSError when gRPC cannot listen."""
+        """Accept requests on the two bound sockets; raises OSError, saying where, when one cannot listen."""
         if self._health is not None:
             self._models.on_change(self._health.update)
         # gRPC binds for itself; until now the socket kept others off the port.
@@ -86,8 +86,12 @@ class Server:
         logger.info("gRPC listening on %s", ", ".join(self._grpc_options.addresses))
         if rest_socket is not None:
             application = RestApplication(self._core, self._rest_options, self._rest_hooks())
-            self._stops.append(rest_server.start(application, rest_socket, self._rest_options))
-            logger.info("REST listening on 0.0.0.0:%d", rest_socket.getsockname()[1])
+            port = rest_socket.getsockname()[1]
+            try:
+                self._stops.append(rest_server.start(application, rest_socket, self._rest_options))
+            except OSError as error:
+                raise OSError(f"REST cannot listen on port {port}: {error.strerror or error}") from error
+            logger.info("REST listening on 0.0.0.0:%d", port)
 
     def stop(self) -> None:
         """Refuse new requests, give those in flight `--drain_seconds` to finish, unload the models."""
@@ -157,3 +161,10 @@ class Server:
             for name, statuses in self._models.models().items()
             for status in statuses
         ]
+
+
+def _open_access_log(path: str) -> AccessLog | None:
+    try:
+        return AccessLog(path) if path else None
+    except OSError as error:
+        raise invalid_argument(f"cannot open --access_log {path}: {error.strerror or error}") from error

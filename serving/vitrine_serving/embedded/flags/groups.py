@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, get_type_hints
 
-from vitrine_serving.embedded.flags.cpus import available_cpus
+from vitrine_serving.embedded.cpus import request_threads
 from vitrine_serving.embedded.flags.kinds import (
     INT32_MIN,
     INT64_MAX,
@@ -19,11 +19,6 @@ from vitrine_serving.embedded.flags.kinds import (
     Text,
     Whole,
 )
-
-
-def _rest_threads() -> int:
-    # In-graph batches are made of concurrent requests: few threads would mean small batches.
-    return max(16, 4 * available_cpus())
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ class GrpcFlags:
 class RestFlags:
     rest_api_port: Annotated[int, Whole("TCP port of the REST API; 0 for none", 0, 65535)] = 0
     rest_api_num_threads: Annotated[int, Whole("REST requests handled at once", 1)] = field(
-        default_factory=_rest_threads
+        default_factory=request_threads
     )
     rest_api_timeout_in_ms: Annotated[
         int, Whole("milliseconds a REST request may take; 0 or less for no limit", INT32_MIN)
@@ -139,7 +134,7 @@ class OwnFlags:
     max_request_bytes: Annotated[int, Whole("longest REST body or gRPC message accepted; 0 for no limit")] = 0
     max_image_pixels: Annotated[int, Whole("largest picture decoded; 0 leaves it as exported", 0, INT64_MAX)] = 0
     max_concurrent_requests: Annotated[
-        int, Whole("requests in work at once, more get RESOURCE_EXHAUSTED or 429; 0 for no limit")
+        int, Whole("requests of each API in work at once, more get RESOURCE_EXHAUSTED or 429; 0 for no limit")
     ] = 0
     read_timeout_seconds: Annotated[float, Number("seconds a client may take to send a REST request", 0.001)] = 60.0
     access_log: Annotated[str, File("file for a JSON line on each request; - for standard error")] = ""

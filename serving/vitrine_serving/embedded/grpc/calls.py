@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error
 from vitrine_serving.embedded.grpc.service import Behavior
@@ -54,28 +55,35 @@ class GrpcHooks:
 def abort(context: grpc.ServicerContext, error: ServingError) -> Any:
     """End the call with the error's status."""
     message = error.message
-    if len(message) > _MAX_MESSAGE:
-        message = message[:_MAX_MESSAGE] + "...TRUNCATED"
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) > _MAX_MESSAGE:
+        message = encoded[:_MAX_MESSAGE].decode("utf-8", "ignore") + "...TRUNCATED"
     return context.abort(_STATUS[error.code], message)
 
 
-def surrounded(method: str, behavior: Behavior, hooks: GrpcHooks) -> Callable[[Any, grpc.ServicerContext], Any]:
-    """`behavior` as gRPC calls it: errors become statuses, and the hooks hear of every call."""
+def surrounded(
+    method: str, behavior: Behavior, request_class: Any, hooks: GrpcHooks
+) -> Callable[[bytes, grpc.ServicerContext], Any]:
+    """`behavior` as gRPC calls it, with a serialized `request_class`: errors become statuses, the hooks hear of all."""
     metrics, access_log = hooks.metrics, hooks.access_log
 
-    def call(request: Any, context: grpc.ServicerContext) -> Any:
-        def time_left() -> float:
+    def call(serialized: bytes, context: grpc.ServicerContext) -> Any:
+        def time_left() -> float | None:
             # A cancelled call counts as late: either way nobody waits.
             return context.time_remaining() if context.is_active() else 0.0
 
         started = time.perf_counter()
         if metrics is not None:
             metrics.request_started("GRPC")
-        response = error = None
+        request = response = error = None
         try:
+            request = request_class.FromString(serialized)
             response = behavior(request, time_left)
         except ServingError as failure:
-            error = failure
+            # With its traceback it would keep this call's request and arrays until the garbage collector comes.
+            error = ServingError(failure.code, failure.message)
+        except DecodeError:
+            error = ServingError(Code.INTERNAL, f"The request is no {request_class.DESCRIPTOR.full_name}")
         except Exception:
             logger.exception("A %s failed", method)
             error = internal_error()
@@ -85,7 +93,9 @@ def surrounded(method: str, behavior: Behavior, hooks: GrpcHooks) -> Callable[[A
             seconds = time.perf_counter() - started
             metrics.request_finished(model, version, signature, method, "GRPC", code, seconds)  # type: ignore[arg-type]
         if access_log is not None:
-            access_log(_record(method, request, response, error, time.perf_counter() - started, context))
+            access_log(
+                _record(method, request, response, error, time.perf_counter() - started, context, len(serialized))
+            )
         return response if error is None else abort(context, error)
 
     return call
@@ -98,6 +108,7 @@ def _record(
     error: ServingError | None,
     seconds: float,
     context: grpc.ServicerContext,
+    request_bytes: int,
 ) -> Call:
     metadata = dict(context.invocation_metadata())
     traced = [(key, metadata[key]) for key in (_REQUEST_ID, _TRACEPARENT) if key in metadata]
@@ -108,7 +119,7 @@ def _record(
         method=method,
         code=(Code.OK if error is None else error.code).name,
         error=error.message if error is not None else "",
-        request_bytes=request.ByteSize(),
+        request_bytes=request_bytes,
         response_bytes=response.ByteSize() if response is not None else 0,
         seconds=round(seconds, 6),
         model=model,
@@ -121,11 +132,12 @@ def _record(
 
 
 def _asked(request: Any, response: Any) -> tuple[str, int | None, str]:
-    """Model, version and signature of a call, as the answer says or else as the request does."""
+    """Model and version of a call, as the answer says or else as the request does, and the signature that answered."""
     for message in (response, request):
         spec = getattr(message, "model_spec", None)
         if spec is not None and spec.name:
-            return spec.name, spec.version.value if spec.HasField("version") else None, spec.signature_name
+            version = spec.version.value if spec.HasField("version") else None
+            return spec.name, version, spec.signature_name if message is response else ""
     tasks = getattr(request, "tasks", ())
     return (tasks[0].model_spec.name if tasks else ""), None, ""
 
@@ -141,11 +153,15 @@ class CountingPool(ThreadPoolExecutor):
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         with self._count_lock:
             self.in_flight += 1
-        future = super().submit(task, *args, **kwargs)
+        try:
+            future = super().submit(task, *args, **kwargs)
+        except BaseException:
+            self._ended()
+            raise
         future.add_done_callback(self._ended)
         return future
 
-    def _ended(self, _: Future[Any]) -> None:
+    def _ended(self, _: Future[Any] | None = None) -> None:
         with self._count_lock:
             self.in_flight -= 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,10 +18,16 @@ _Send = Callable[[health_pb2.HealthCheckResponse | None], None]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Answers `Check` and `Watch` for the whole server (empty name), its services and every model by name."""
+    """Answers `Check` and `Watch` for the whole server (empty name), its services and every model by name.
+
+    Everything but `Check` happens on one thread, so that no lock is held while a response is sent: sending waits for
+    gRPC's own thread, which at that moment may be telling us of a client that left.
+    """
+
+    # Also for Check: health is asked for most of all when every other thread is at work.
+    _thread = ThreadPoolExecutor(1, "grpc-health")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._watchers: dict[_Send, str] = {}
         self._stopped = False
         self._statuses = _statuses({})
@@ -32,18 +37,11 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def update(self, serving: Mapping[str, bool]) -> None:
         """Tell which of the configured models serve; the server as a whole does when all of them do."""
-        with self._lock:
-            if not self._stopped:
-                self._replace(_statuses(serving))
+        self._thread.submit(self._update, _statuses(serving))
 
     def stop(self) -> None:
         """Say NOT_SERVING from now on, whatever happens to the models, and end the streams: they would outlast all."""
-        with self._lock:
-            self._stopped = True
-            self._replace(dict.fromkeys(self._statuses, _Response.NOT_SERVING))
-            for send in self._watchers:
-                send(None)
-            self._watchers.clear()
+        self._thread.submit(self._stop)
 
     def Check(
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
@@ -54,30 +52,33 @@ class Health(health_pb2_grpc.HealthServicer):
         return _Response(status=status)
 
     def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext, send: _Send) -> None:
-        with self._lock:
-            send(self._response(request.service))
-            if self._stopped:
-                send(None)
-            else:
-                self._watchers[send] = request.service
-        if not context.add_callback(lambda: self._forget(send)):
-            self._forget(send)
+        send(self._response(request.service))
+        if self._stopped:
+            send(None)
+            return
+        self._watchers[send] = request.service
+        if not context.add_callback(lambda: self._thread.submit(self._watchers.pop, send, None)):
+            del self._watchers[send]
 
     # gRPC hands such a method a function to send with, and no thread waits while there is nothing to send.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
-    # Health is asked for most of all when every other thread is at work.
-    Check.experimental_thread_pool = Watch.experimental_thread_pool = ThreadPoolExecutor(1, "grpc-health")  # type: ignore[attr-defined]
+    Check.experimental_thread_pool = Watch.experimental_thread_pool = _thread  # type: ignore[attr-defined]
 
-    def _forget(self, send: _Send) -> None:
-        with self._lock:
-            self._watchers.pop(send, None)
-
-    def _replace(self, statuses: dict[str, int]) -> None:
+    def _update(self, statuses: dict[str, int]) -> None:
         """Take these statuses for the present ones; who watches one that differs is told."""
+        if self._stopped:
+            return
         before, self._statuses = self._statuses, statuses
         for send, service in self._watchers.items():
             if statuses.get(service) != before.get(service):
                 send(self._response(service))
+
+    def _stop(self) -> None:
+        self._update(dict.fromkeys(self._statuses, _Response.NOT_SERVING))
+        self._stopped = True
+        for send in self._watchers:
+            send(None)
+        self._watchers.clear()
 
     def _response(self, service: str) -> health_pb2.HealthCheckResponse:
         return _Response(status=self._statuses.get(service, _Response.SERVICE_UNKNOWN))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -55,7 +56,7 @@ def start(
     )
     services = Services(core, options.tensor_content)
     told = hooks or GrpcHooks()
-    for handler in handlers(services, lambda method, behavior: surrounded(method, behavior, told)):
+    for handler in handlers(services, partial(surrounded, hooks=told)):
         if options.max_calls is not None:
             handler = Limited(handler, pool, options.max_calls, options.refusal)
         server.add_generic_rpc_handlers([handler])

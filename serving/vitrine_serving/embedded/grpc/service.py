@@ -98,25 +98,25 @@ class Services:
         return status_response(self._core.status(_target(request)))
 
     def reload_config(
-        self, request: model_management_pb2.ReloadConfigRequest, _: TimeLeft
+        self, request: model_management_pb2.ReloadConfigRequest, time_left: TimeLeft
     ) -> model_management_pb2.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        self._core.reload(request.config)
+        self._core.reload(request.config, time_left)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = 0
         return response
 
 
 Behavior = Callable[[Any, TimeLeft], Any]
-Wrapper = Callable[[str, Behavior], Callable[[Any, grpc.ServicerContext], Any]]
+Wrapper = Callable[[str, Behavior, Any], Callable[[bytes, grpc.ServicerContext], Any]]
 
 
 def handlers(services: Services, wrap: Wrapper) -> Iterable[grpc.GenericRpcHandler]:
-    """Handlers of all methods, each behaviour put through `wrap` with its method's name."""
+    """Handlers of all methods, each behaviour put through `wrap` with its method's name and its request's class."""
     methods: dict[str, dict[str, tuple[Behavior, Any]]] = {
         PREDICTION_SERVICE: {
             "Predict": (services.predict, predict_pb2.PredictRequest),
@@ -134,7 +134,7 @@ def handlers(services: Services, wrap: Wrapper) -> Iterable[grpc.GenericRpcHandl
         yield grpc.method_handlers_generic_handler(
             service,
             {
-                method: grpc.unary_unary_rpc_method_handler(wrap(method, behavior), request.FromString, _serialize)
+                method: grpc.unary_unary_rpc_method_handler(wrap(method, behavior, request), None, _serialize)
                 for method, (behavior, request) in behaviors.items()
             },
         )

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf import descriptor_pb2
 from google.protobuf.message import Message
 
+from vitrine_serving.embedded.cpus import available_cpus
 from vitrine_serving.embedded.errors import invalid_argument
-from vitrine_serving.embedded.text_protos import read_text_proto
+from vitrine_serving.embedded.text_protos import message_class, new_file, read_text_proto
 
 # Beside saved_model.pb, in the version's own directory.
 MODEL_PARAMETERS_FILE = "batching_params.pbtxt"
-
-
-def _schedulable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+# More threads than any machine has CPUs for: a slip of the pen, that would take the server down.
+_MOST_BATCH_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class BatchingParameters:
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
-    num_batch_threads: int = field(default_factory=_schedulable_cpus)
+    num_batch_threads: int = field(default_factory=available_cpus)
     thread_pool_name: str = "batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
@@ -62,6 +58,10 @@ class BatchingParameters:
         if any(size >= larger for size, larger in itertools.pairwise(sizes)):
             raise invalid_argument("allowed_batch_sizes entries must be monotonically increasing")
         _check_positive("num_batch_threads", self.num_batch_threads)
+        if self.num_batch_threads > _MOST_BATCH_THREADS:
+            raise invalid_argument(
+                f"num_batch_threads must be at most {_MOST_BATCH_THREADS}; was {self.num_batch_threads}"
+            )
         _check_positive("input_batch_size_limit", self.max_batch_size)
         if self.batch_timeout_micros < 0:
             raise invalid_argument(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
@@ -81,7 +81,7 @@ def read_batching_parameters(path: str) -> BatchingParameters:
     Raises ServingError: INVALID_ARGUMENT for what is not such a proto, with the parser's reason, or breaks its
     rules; else what the file system said.
     """
-    proto = read_text_proto(path, _Proto())
+    proto = read_text_proto(path, _message_class()())
     given = {descriptor.name: _plain(value) for descriptor, value in proto.ListFields()}
     parameters = BatchingParameters(**given)
     parameters.check()
@@ -109,30 +109,23 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool) else tuple(value)
 
 
-def _proto_class() -> type[Message]:
-    # tensorflow-serving-api comes without session_bundle_config.proto. In a pool of its own it cannot
-    # clash with a package that does bring it.
+def _message_class() -> Any:
+    # tensorflow-serving-api comes without session_bundle_config.proto.
     kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto",
-        package="tensorflow.serving",
-        syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
-    )
+    file = new_file()
     message = file.message_type.add(name="BatchingParameters")
-    for number, parameter in enumerate(fields(BatchingParameters), start=1):
-        added = message.field.add(name=parameter.name, number=number, label=kinds.LABEL_OPTIONAL)
-        if parameter.name == "allowed_batch_sizes":
-            added.label, added.type = kinds.LABEL_REPEATED, kinds.TYPE_INT64
-        elif parameter.name == "pad_variable_length_inputs":
-            added.type = kinds.TYPE_BOOL
-        else:
-            wrapper = {"int": "Int64Value", "str": "StringValue", "bool": "BoolValue"}[str(parameter.type)]
-            added.type, added.type_name = kinds.TYPE_MESSAGE, f".google.protobuf.{wrapper}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))
-
-
-_Proto = _proto_class()
+    wrappers = {
+        "max_batch_size": (1, "Int64Value"),
+        "batch_timeout_micros": (2, "Int64Value"),
+        "max_enqueued_batches": (3, "Int64Value"),
+        "num_batch_threads": (4, "Int64Value"),
+        "thread_pool_name": (5, "StringValue"),
+        "enable_large_batch_splitting": (8, "BoolValue"),
+        "max_execution_batch_size": (9, "Int64Value"),
+    }
+    for name, (number, wrapper) in wrappers.items():
+        kind = f".google.protobuf.{wrapper}"
+        message.field.add(name=name, number=number, label=kinds.LABEL_OPTIONAL, type=kinds.TYPE_MESSAGE, type_name=kind)
+    message.field.add(name="allowed_batch_sizes", number=6, label=kinds.LABEL_REPEATED, type=kinds.TYPE_INT64)
+    message.field.add(name="pad_variable_length_inputs", number=7, label=kinds.LABEL_OPTIONAL, type=kinds.TYPE_BOOL)
+    return message_class(file, message.name)

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import input_pb2
 from vitrine_serving.embedded.errors import invalid_argument
 from vitrine_serving.embedded.inference.model import Model
 from vitrine_serving.embedded.inference.saved_model import DEFAULT_SIGNATURE
+from vitrine_serving.embedded.inference.tensors import MAX_REPEATED_BYTES
 
 
 def serialized_examples(examples: input_pb2.Input) -> NDArray[Any]:
@@ -27,6 +28,11 @@ def serialized_examples(examples: input_pb2.Input) -> NDArray[Any]:
         listed = examples.example_list_with_context.examples
     if not listed:
         raise invalid_argument("Input is empty.")
+    if len(context) * len(listed) > MAX_REPEATED_BYTES:
+        raise invalid_argument(
+            f"The context of {len(context)} bytes merged into each of {len(listed)} examples is too large; "
+            "send smaller batches"
+        )
     array = np.empty(len(listed), np.object_)
     array[:] = [context + example.SerializeToString() for example in listed]
     return array

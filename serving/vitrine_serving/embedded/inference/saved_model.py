@@ -264,6 +264,7 @@ def _load(path: str, options: SessionOptions, tags: Collection[str]) -> SavedMod
         return SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread, runs_at_once)
     except Exception:
         session.close()
+        dismantle(session.graph)
         raise
 
 

@@ -22,6 +22,11 @@ from vitrine_serving.embedded.inference.wire import (
 # A proto of a few bytes may declare any shape and have its one value repeated to fill it. No message
 # is larger than this, so no honest tensor is.
 MAX_TENSOR_BYTES = 2**31
+# What a small message may grow to by repeating a part of itself.
+MAX_REPEATED_BYTES = 2**28
+_STRING_BYTES = 64
+# numpy's limit.
+_MAX_RANK = 64
 
 # Below this many values, reading them one by one is quicker than taking the message apart.
 _FEW = 32
@@ -98,9 +103,12 @@ def to_ndarray(name: str, proto: tensor_pb2.TensorProto) -> NDArray[Any]:
         raise _parsing_error(name, f"dtype {_enum_name(proto.dtype)} cannot be fed to a model")
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
-        raise _parsing_error(name, f"shape {list(shape)} is not fully known")
+        raise _parsing_error(name, f"shape {list(shape[:_MAX_RANK])} is not fully known")
+    if len(shape) > _MAX_RANK:
+        raise _parsing_error(name, f"its {len(shape)} dimensions are more than {_MAX_RANK}")
     count = math.prod(shape)
-    if count * kind.dtype.itemsize > MAX_TENSOR_BYTES or len(shape) > 64:
+    # A string is an object here and another in TensorFlow, empty or not.
+    if count * (kind.dtype.itemsize if kind.dtype != np.object_ else _STRING_BYTES) > MAX_TENSOR_BYTES:
         raise _parsing_error(name, f"shape {list(shape)} is too large; send smaller batches")
     if not count:
         try:
@@ -196,8 +204,8 @@ def _filled_up(name: str, flat: NDArray[Any], shape: tuple[int, ...], count: int
     """`flat` continued with its last value, or with zeros when it has none."""
     strings = flat.dtype == np.object_
     filler = flat[-1] if len(flat) else (b"" if strings else np.zeros((), flat.dtype))
-    if strings and count * len(filler) > MAX_TENSOR_BYTES:
-        raise _parsing_error(name, f"one string repeated to shape {list(shape)} is too large")
+    if count * (len(filler) + _STRING_BYTES if strings else flat.dtype.itemsize) > MAX_REPEATED_BYTES:
+        raise _parsing_error(name, f"one value repeated to shape {list(shape)} is too large; send all of them")
     filled = np.full(count, filler, flat.dtype)
     filled[: len(flat)] = flat
     return filled

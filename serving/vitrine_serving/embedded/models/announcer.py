@@ -19,7 +19,7 @@ class Announcer:
         self._look = look
         self._announced = look()
         self._callbacks: list[ServingCallback] = []
-        # A callback may itself change what is served.
+        # A callback may subscribe another.
         self._calling = threading.RLock()
 
     def subscribe(self, callback: ServingCallback) -> None:

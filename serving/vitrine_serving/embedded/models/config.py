@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import tensorflow as tf
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
 from vitrine_serving.embedded.errors import invalid_argument
@@ -54,24 +53,15 @@ def single_model_config(name: str, base_path: str) -> ModelServerConfig:
     return config
 
 
-def check_list(configs: ModelConfigs, root_dir: str | None) -> None:
-    """Names must be unique, base paths absolute unless there is an (absolute) root directory for them.
-
-    Raises ServingError INVALID_ARGUMENT.
-    """
+def check_list(configs: ModelConfigs) -> None:
+    """Names must be unique and base paths absolute; raises ServingError INVALID_ARGUMENT."""
     names = set()
     for config in configs:
         if config.name in names:
             raise invalid_argument(f"Illegal to list model {config.name} multiple times in config list")
         names.add(config.name)
-    if root_dir is not None:
-        if _is_relative(root_dir):
-            raise invalid_argument(
-                f"Expected non-empty absolute path or URI; got model_config_list_root_dir={root_dir}"
-            )
-        return
     for config in configs:
-        if _is_relative(config.base_path):
+        if not _ADDRESS.match(config.base_path):
             raise invalid_argument(
                 f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
             )
@@ -89,21 +79,14 @@ def check_platforms_kept(old: ModelConfigs, new: ModelConfigs) -> None:
             )
 
 
-def monitored_models(configs: ModelConfigs, root_dir: str | None) -> list[MonitoredModel]:
-    """The list as typed values, base paths made absolute; raises ServingError INVALID_ARGUMENT."""
+def monitored_models(configs: ModelConfigs) -> list[MonitoredModel]:
+    """The list as typed values; raises ServingError INVALID_ARGUMENT."""
     models = []
     for config in configs:
-        base_path = config.base_path
-        if root_dir is not None and _is_relative(base_path):
-            base_path = tf.io.gfile.join(root_dir, base_path)
         if (platform := _platform(config)) != _TENSORFLOW_PLATFORM:
             raise invalid_argument(f"Model {config.name} requests unsupported platform {platform}")
-        models.append(MonitoredModel(config.name, base_path, _version_policy(config.model_version_policy)))
+        models.append(MonitoredModel(config.name, config.base_path, _version_policy(config.model_version_policy)))
     return models
-
-
-def _is_relative(path: str) -> bool:
-    return not _ADDRESS.match(path)
 
 
 def _platform(config: model_server_config_pb2.ModelConfig) -> str:

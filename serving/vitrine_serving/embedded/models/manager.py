@@ -71,10 +71,6 @@ class ServableManager:
         """Whether this version of the model is available; without a version, whether any is."""
         return self._serving.is_serving(name, version)
 
-    def serving_models(self) -> list[str]:
-        """Names of the models with an available version, sorted."""
-        return self._serving.models()
-
     def statuses(self, name: str) -> list[VersionStatus]:
         """Every version of the model ever seen, highest first; empty for an unknown model."""
         with self._changed:
@@ -104,20 +100,20 @@ class ServableManager:
         with self._changed:
             return self._changed.wait_for(self._settled, timeout)
 
-    def wait_until_decided(
-        self, names: Iterable[str], timeout: float | None = None
-    ) -> dict[str, VersionStatus | None] | None:
+    def wait_until_decided(self, names: Iterable[str], timeout: float | None = None) -> dict[str, VersionStatus | None]:
         """Wait up to `timeout` seconds until each model has a version available or failed for the last time.
 
         Returns the highest such wanted version by model, None for a model of which none is wanted (or the
-        manager has stopped); None in place of it all when time is up.
+        manager has stopped). Raises ServingError DEADLINE_EXCEEDED when time is up.
         """
-        names = list(names)
+        names = sorted(names)
+        limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
         with self._changed:
-            if not self._changed.wait_for(
-                lambda: all(self._decided(name) or not self._wanted.get(name) for name in names), timeout
-            ):
-                return None
+            if not self._changed.wait_for(lambda: not self._undecided(names), limit):
+                raise ServingError(
+                    Code.DEADLINE_EXCEEDED,
+                    f"Timed out waiting for models to become available: {', '.join(self._undecided(names))}",
+                )
             return {name: self._decided(name) for name in names}
 
     def stop(self, timeout: float) -> None:
@@ -153,6 +149,9 @@ class ServableManager:
     def _decided(self, name: str) -> VersionStatus | None:
         reached = (version for version in self._aspired(name) if version.state in (State.AVAILABLE, State.END))
         return next((version.status for version in reached), None)
+
+    def _undecided(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self._wanted.get(name) and self._decided(name) is None]
 
     def _mended(self, name: str, versions: Mapping[int, str]) -> list[int]:
         """Failed versions whose files are no longer the ones that failed: a copy that has completed."""
@@ -212,24 +211,26 @@ class ServableManager:
 
     def _load(self, version: ManagedVersion) -> None:
         with self._changed:
-            wanted = version.aspired
-            if wanted:
-                version.attempts += 1
-                version.enter(State.LOADING)
-        outcome = self._attempt(version) if wanted else None
+            if not version.aspired:
+                # At its end before the lock is let go: wanted again, it is a new one that loads.
+                version.queued = False
+                version.enter(State.END)
+                self._aspire(version.name)
+                return
+            version.attempts += 1
+            version.enter(State.LOADING)
+        outcome = self._attempt(version)
         with self._changed:
             version.queued = False
             if isinstance(outcome, ServingError):
                 version.error = outcome
                 self._after_failure(version, outcome)
-            elif outcome is not None:
+            else:
                 # Even a version no longer wanted becomes available first: _reconcile unloads it.
                 version.error = None
                 version.servable = outcome
                 version.enter(State.AVAILABLE)
                 self._publish()
-            else:
-                version.enter(State.END)
             self._aspire(version.name)
         self._on_change()
 
@@ -240,7 +241,8 @@ class ServableManager:
                 version.name, version.version, self._load_model(version.name, version.version, version.path)
             )
         except ServingError as error:
-            return error
+            # The status outlives the load, whose model the traceback of the original would keep in memory.
+            return ServingError(error.code, error.message)
         except Exception as error:
             logger.exception("Unexpected failure while loading %s", version.path)
             return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
@@ -248,19 +250,20 @@ class ServableManager:
     def _after_failure(self, version: ManagedVersion, error: ServingError) -> None:
         tries = self._retry_policy.retries + 1
         again = version.aspired and version.attempts < tries
+        interval = min(self._retry_policy.interval_seconds, threading.TIMEOUT_MAX)
         logger.error(
             "Model %s version %d: load failed (try %d of %d)%s: %s",
             version.name,
             version.version,
             version.attempts,
             tries,
-            f", next try in {self._retry_policy.interval_seconds:g} s" if again else "",
+            f", next try in {interval:g} s" if again else "",
             error,
         )
         if not again:
             version.enter(State.END)
             return
-        version.retry = threading.Timer(self._retry_policy.interval_seconds, self._retry, [version])
+        version.retry = threading.Timer(interval, self._retry, [version])
         version.retry.daemon = True
         version.retry.start()
 

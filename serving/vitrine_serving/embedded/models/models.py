@@ -27,17 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelsOptions:
-    """How models are looked for and loaded; the names are those of TensorFlow Serving's flags and options.
-
-    `model_config_list_root_dir` is where relative base paths begin; without one they are refused.
-    """
+    """How models are looked for and loaded; the names are those of TensorFlow Serving's flags."""
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     num_load_threads: int = 0
     file_system_poll_wait_seconds: float = 1
     labels: LabelPolicy = field(default_factory=LabelPolicy)
-    servable_versions_always_present: bool = False
-    model_config_list_root_dir: str | None = None
 
 
 class Models:
@@ -53,11 +48,7 @@ class Models:
         self._manager = ServableManager(
             load, self._options.retry_policy, self._options.num_load_threads, self._announcer.announce
         )
-        self._watcher = Watcher(
-            self._manager,
-            self._options.file_system_poll_wait_seconds,
-            self._options.servable_versions_always_present,
-        )
+        self._watcher = Watcher(self._manager, self._options.file_system_poll_wait_seconds)
         self._config_file: ConfigFileWatcher | None = None
         self._reloading = threading.Lock()
 
@@ -80,34 +71,27 @@ class Models:
         self._config_file = ConfigFileWatcher(path, interval, lambda: self._config, self.reload)
         self._config_file.start()
 
-    def reload(self, config: ModelServerConfig) -> None:
-        """Serve the models of `config` and no others; returns once those that are new are available.
+    def reload(self, config: ModelServerConfig, timeout: float | None = None) -> None:
+        """Serve the models of `config` and no others; waits up to `timeout` seconds for the new to be available.
 
         A refused list changes nothing: ServingError INVALID_ARGUMENT when it is not valid,
         FAILED_PRECONDITION when a label is for a version that is not available or the kind of the list
-        changes. UNKNOWN when the list was accepted but a new model failed to load or has no version: it
-        goes on being watched. One reload at a time; others wait.
+        changes. An accepted list stays so and goes on being watched: UNKNOWN when a new model failed to load,
+        has no version or was left out by a later list, DEADLINE_EXCEEDED when time is up. Lists are accepted
+        one at a time, and not held up by those that still wait for their models.
         """
         with self._reloading:
             before = _names(self._config)
             self._accept(config)
-            decided = self._manager.wait_until_decided(_names(config) - before) or {}
-            _require_available(decided)
+        decided = self._manager.wait_until_decided(_names(config) - before, timeout)
+        # A list that is being accepted unloads what it leaves out before it is the current one.
+        with self._reloading:
+            listed = _names(self._config)
+        _require_available(decided, listed)
 
     def wait_until_settled(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds for each wanted version to be available or to have failed once."""
         return self._manager.wait_until_settled(timeout)
-
-    def require_available(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds for each listed model that has versions to have one available.
-
-        False when time is up. Raises ServingError UNKNOWN when a model has failed its last try to load.
-        """
-        decided = self._manager.wait_until_decided(_names(self._config), timeout)
-        if decided is None:
-            return False
-        _require_available({name: status for name, status in decided.items() if status is not None})
-        return True
 
     def acquire(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The version asked for by number or label, or the highest available, for the caller to `release`.
@@ -130,10 +114,6 @@ class Models:
     def is_serving(self, name: str) -> bool:
         """Whether a version of the model is available."""
         return self._manager.is_serving(name)
-
-    def serving_models(self) -> list[str]:
-        """Names of the models with an available version, sorted."""
-        return self._manager.serving_models()
 
     def serving(self) -> dict[str, bool]:
         """Whether each listed model has an available version."""
@@ -175,11 +155,10 @@ class Models:
         if kind != "model_config_list":
             raise invalid_argument("Invalid ServerModelConfig: custom model config is not supported")
         listed = config.model_config_list.config
-        root_dir = self._options.model_config_list_root_dir
-        check_list(listed, root_dir)
+        check_list(listed)
         check_platforms_kept(self._config.model_config_list.config, listed)
         labels = assign_labels(listed, self._labels, self._manager.is_serving, self._options.labels)
-        self._watcher.watch(monitored_models(listed, root_dir))
+        self._watcher.watch(monitored_models(listed))
         self._labels = labels
         accepted = ModelServerConfig()
         accepted.CopyFrom(config)
@@ -192,11 +171,12 @@ def _names(config: ModelServerConfig) -> set[str]:
     return {model.name for model in config.model_config_list.config}
 
 
-def _require_available(decided: Mapping[str, VersionStatus | None]) -> None:
+def _require_available(decided: Mapping[str, VersionStatus | None], listed: set[str]) -> None:
     reasons = []
     for name, status in sorted(decided.items()):
         if status is None:
-            reasons.append(f"{{{{name: {name}}} due to error: no versions found under its base path}}, ")
+            error = "no versions found under its base path" if name in listed else "a later list leaves it out"
+            reasons.append(f"{{{{name: {name}}} due to error: {error}}}, ")
         elif status.state is not State.AVAILABLE:
             error = f" due to error: {status.error}" if status.error else ""
             reasons.append(f"{{{{name: {name} version: {status.version}}}{error}}}, ")

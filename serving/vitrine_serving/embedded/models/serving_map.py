@@ -30,10 +30,6 @@ class ServingMap:
         """Whether this version of the model is available; without a version, whether any is."""
         return (name, version) in self._servables
 
-    def models(self) -> list[str]:
-        """Names of the models with an available version, sorted."""
-        return sorted(name for name, version in self._servables if version is None)
-
     def publish(self, servables: Iterable[Servable]) -> None:
         """Serve these and no others."""
         replacement: dict[tuple[str, int | None], Servable] = {}

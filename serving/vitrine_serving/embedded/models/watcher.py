@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from vitrine_serving.embedded.errors import ServingError, invalid_argument, not_found
+from vitrine_serving.embedded.errors import ServingError, invalid_argument
 from vitrine_serving.embedded.models.config import MonitoredModel
 from vitrine_serving.embedded.models.manager import ServableManager
 from vitrine_serving.embedded.models.policies import Selection, select
@@ -18,15 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Looks for versions every `interval` seconds: 0 looks once after each `watch`, a negative value never.
+    """Looks for versions every `interval` seconds: 0 looks once after each `watch`, a negative value never."""
 
-    With `always_present` a model's last version is never unloaded for want of a directory.
-    """
-
-    def __init__(self, manager: ServableManager, interval: float, always_present: bool = False) -> None:
+    def __init__(self, manager: ServableManager, interval: float) -> None:
         self._manager = manager
         self._interval = interval
-        self._always_present = always_present
         # Held through a look at the storage: a look that began before a change of the list must not
         # bring back a model the change has removed.
         self._lock = threading.Lock()
@@ -45,14 +41,8 @@ class Watcher:
         self._stopped.set()
 
     def watch(self, models: Sequence[MonitoredModel]) -> None:
-        """Watch these models in place of the present ones, which are unloaded, and look for versions at once.
-
-        With `always_present` raises ServingError, and changes nothing, when a model has no version.
-        """
+        """Watch these models in place of the present ones, which are unloaded, and look for versions at once."""
         with self._lock:
-            if self._always_present:
-                for model in models:
-                    _require_versions(model)
             for removed in {model.name for model in self._models} - {model.name for model in models}:
                 self._manager.set_aspired(removed, {})
                 self._complaints.pop(removed, None)
@@ -79,9 +69,6 @@ class Watcher:
             # A base path that is unreadable for a moment must not unload what is being served.
             self._complain(model, [error.message])
             return
-        if self._always_present and not selection.children:
-            self._complain(model, [f"Refusing to unload all versions for Servable: {model.name}"])
-            return
         self._complain(model, selection.warnings)
         self._manager.set_aspired(
             model.name,
@@ -103,8 +90,3 @@ def _selection(model: MonitoredModel) -> Selection:
             f"Could not find base path {model.base_path} for servable {model.name} with error {error}"
         ) from error
     return select(model.policy, model.name, model.base_path, children)
-
-
-def _require_versions(model: MonitoredModel) -> None:
-    if not _selection(model).children:
-        raise not_found(f"Unable to find a numerical version path for servable {model.name} at: {model.base_path}")

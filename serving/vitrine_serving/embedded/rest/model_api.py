@@ -16,7 +16,7 @@ from vitrine_serving.embedded.errors import (
 )
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, unlimited, until
 from vitrine_serving.embedded.rest.codec import responses
-from vitrine_serving.embedded.rest.codec.examples import parse_classify_request, parse_regress_request
+from vitrine_serving.embedded.rest.codec.examples import parse_examples_request
 from vitrine_serving.embedded.rest.codec.requests import parse_predict_request
 from vitrine_serving.embedded.rest.content_encoding import BodyTooLargeError, decoded_body
 from vitrine_serving.embedded.rest.http.messages import HTML_DEFAULT, JSON, Request, Response, json_error
@@ -104,7 +104,7 @@ class ModelApi:
         return Answer(Response(200, body), Code.OK, "", prediction.version, prediction.signature_name)
 
     def _classify(self, request: Request, route: Route) -> Answer:
-        parsed = parse_classify_request(decoded_body(request, self._options.max_request_bytes))
+        parsed = parse_examples_request(decoded_body(request, self._options.max_request_bytes))
         answer = self._core.classify(
             route.target, parsed.signature_name, parsed.input, time_left=self._time_left(request)
         )
@@ -112,7 +112,7 @@ class ModelApi:
         return Answer(Response(200, body), Code.OK, "", answer.version, answer.signature_name)
 
     def _regress(self, request: Request, route: Route) -> Answer:
-        parsed = parse_regress_request(decoded_body(request, self._options.max_request_bytes))
+        parsed = parse_examples_request(decoded_body(request, self._options.max_request_bytes))
         answer = self._core.regress(
             route.target, parsed.signature_name, parsed.input, time_left=self._time_left(request)
         )

@@ -39,17 +39,8 @@ class ExampleRequest:
     input: input_pb2.Input
 
 
-def parse_classify_request(body: bytes) -> ExampleRequest:
-    """Parse the body of a `:classify` call; raises ServingError INVALID_ARGUMENT."""
-    return _parse(body)
-
-
-def parse_regress_request(body: bytes) -> ExampleRequest:
-    """Parse the body of a `:regress` call; raises ServingError INVALID_ARGUMENT."""
-    return _parse(body)
-
-
-def _parse(body: bytes) -> ExampleRequest:
+def parse_examples_request(body: bytes) -> ExampleRequest:
+    """Parse the body of a `:classify` or `:regress` call; raises ServingError INVALID_ARGUMENT."""
     document = parse_object(body)
     signature_name = parse_signature_name(document)
     try:
@@ -125,9 +116,13 @@ def _element_value(name: str, element: Any, kind: str) -> Any:
         return to_bytes(element)
     if kind == _FLOAT:
         fault = float_fault(element, types_pb2.DT_FLOAT)
-        if fault is not None:
+        if fault is None:
+            return element
+        try:
             raise fault
-        return element
+        finally:
+            # A frame that its own exception leads back to keeps the whole request until the collector runs.
+            del fault
     if element >= 2**63:
         raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
     return int(element)

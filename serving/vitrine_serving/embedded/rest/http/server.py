@@ -173,11 +173,9 @@ class _Server:
         reader = connection.reader
         receives_left = _RECEIVES_AT_A_TURN
         while True:
-            if connection.output and (connection.expired or not connection.flush()):
-                if connection.expired:
-                    self._close(connection)
-                else:
-                    self._arm(connection, time.monotonic() + self._options.write_timeout_seconds, writing=True)
+            # Expired or not: whoever lost patience with the writing has cut the connection, and this raises.
+            if not connection.flush():
+                self._arm(connection, time.monotonic() + self._options.write_timeout_seconds, writing=True)
                 return
             if connection.closing:
                 self._finish(connection, buffer)
@@ -229,12 +227,15 @@ class _Server:
             if connection.linger_until is None:
                 connection.finish_sending()
                 connection.linger_until = time.monotonic() + _LINGER_SECONDS
-            received: int | None = 1
-            while received and time.monotonic() < connection.linger_until:
-                received = connection.receive(buffer)
-            if received is None:
-                self._arm(connection, connection.linger_until)
-                return
+            receives_left = _RECEIVES_AT_A_TURN
+            while time.monotonic() < connection.linger_until:
+                received = connection.receive(buffer) if receives_left else None
+                if received is None:
+                    self._arm(connection, connection.linger_until)
+                    return
+                if received == 0:
+                    break
+                receives_left -= 1
         self._close(connection)
 
     def _arm_to_read(self, connection: Connection) -> None:

@@ -10,3 +10,8 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def request_threads() -> int:
+    """Requests an API handles at once by default. In-graph batches are made of them: few would mean small batches."""
+    return max(16, 4 * available_cpus())
