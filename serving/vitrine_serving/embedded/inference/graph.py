@@ -25,9 +25,9 @@ _CALLERS_THREAD = -1
 # TensorFlow counts milliseconds; a year keeps the longest deadline clear of overflow.
 _LONGEST_SECONDS = 365 * 24 * 3600.0
 
+_BATCH_OP = "BatchFunction"
 # Loops run their iterations side by side, and what follows a batch would run in the batch's one
 # thread: graphs with these need a pool of threads.
-_BATCH_OP = "BatchFunction"
 _PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch"))
 
 
@@ -78,30 +78,32 @@ class GraphRunner:
         def call(values: Sequence[NDArray[Any]], time_left: TimeLeft) -> list[Any]:
             arguments = dict(zip(fed, values, strict=True))
             if self._turns is None:
-                return self._call(arguments, fetched, time_left)
+                return self._run_in_time(arguments, fetched, time_left)
             left = time_left()
             if not self._turns.acquire(timeout=None if left is None else max(0.0, min(left, _LONGEST_SECONDS))):
                 check_not_expired(lambda: 0.0)
             try:
-                return self._call(arguments, fetched, time_left)
+                return self._run_in_time(arguments, fetched, time_left)
             finally:
                 self._turns.release()
 
         return call
 
-    def _call(self, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any], time_left: TimeLeft) -> list[Any]:
+    def _run_in_time(
+        self, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any], time_left: TimeLeft
+    ) -> list[Any]:
         left = time_left()
         if left is None:
-            return self._run(None, arguments, fetched)
+            return self._run_session(None, arguments, fetched)
         check_not_expired(time_left)
         timed = config_pb2.RunOptions(timeout_in_ms=max(1, math.ceil(min(left, _LONGEST_SECONDS) * 1e3)))
         options = tf_session.TF_NewBufferFromString(timed.SerializeToString())
         try:
-            return self._run(options, arguments, fetched)
+            return self._run_session(options, arguments, fetched)
         finally:
             tf_session.TF_DeleteBuffer(options)
 
-    def _run(self, options: Any, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any]) -> list[Any]:
+    def _run_session(self, options: Any, arguments: Mapping[Any, NDArray[Any]], fetched: Sequence[Any]) -> list[Any]:
         results: list[Any] = self._session._call_tf_sessionrun(options, arguments, fetched, [], None)
         return results
 
