@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from vitrine_serving.embedded.core import Metadata
-from vitrine_serving.embedded.models.manager import VersionStatus
+from vitrine_serving.embedded.models.version import VersionStatus
 
 
 def status_response(statuses: Iterable[VersionStatus]) -> get_model_status_pb2.GetModelStatusResponse:

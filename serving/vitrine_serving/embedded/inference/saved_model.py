@@ -181,6 +181,20 @@ def check_input_names(expected: Collection[str], given: Collection[str]) -> None
     )
 
 
+def check_output_names(expected: Collection[str], wanted: Sequence[str]) -> None:
+    """Raise ServingError INVALID_ARGUMENT unless the outputs `wanted` are a signature's, none of them twice."""
+    seen = set()
+    for name in wanted:
+        if name not in expected:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {name} "
+                f"Outputs expected to be in the set {_braced(expected)}."
+            )
+        if name in seen:
+            raise invalid_argument(f"duplicate output tensor alias: {name}")
+        seen.add(name)
+
+
 class _SignatureRunner:
     """One signature: its checks, and its prepared runs by set of outputs."""
 
@@ -200,7 +214,7 @@ class _SignatureRunner:
         if inputs.keys() != self._feeds.keys():
             inputs = self._complete(inputs)
         if outputs:
-            self._check_outputs(outputs)
+            check_output_names(self._fetches, outputs)
         wanted = tuple(sorted(outputs)) if outputs else tuple(self._fetches)
         fetched = wanted
         prepared = self._prepared.get(wanted)
@@ -240,18 +254,6 @@ class _SignatureRunner:
                 f"Inputs contains invalid name. Used request inputs: {used}, request input: {','.join(sorted(inputs))}"
             )
         return {**self._defaults, **inputs}
-
-    def _check_outputs(self, outputs: Sequence[str]) -> None:
-        seen = set()
-        for name in outputs:
-            if name not in self._fetches:
-                raise invalid_argument(
-                    f"output tensor alias not found in signature: {name} "
-                    f"Outputs expected to be in the set {_braced(self._fetches)}."
-                )
-            if name in seen:
-                raise invalid_argument(f"duplicate output tensor alias: {name}")
-            seen.add(name)
 
 
 def _load(path: str, options: SessionOptions, tags: Collection[str]) -> SavedModel:

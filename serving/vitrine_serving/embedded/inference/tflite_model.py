@@ -13,11 +13,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from vitrine_serving.embedded.errors import Code, ServingError, SignatureNotFoundError, invalid_argument
+from vitrine_serving.embedded.errors import Code, ServingError, SignatureNotFoundError
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, check_not_expired, unlimited
 from vitrine_serving.embedded.inference.graph import PreparedRun, from_op_error
 from vitrine_serving.embedded.inference.memory import trim
-from vitrine_serving.embedded.inference.saved_model import DEFAULT_SIGNATURE, check_input_names
+from vitrine_serving.embedded.inference.saved_model import DEFAULT_SIGNATURE, check_input_names, check_output_names
 from vitrine_serving.embedded.inference.tflite_interpreter import Interpreter, ModelTensor
 from vitrine_serving.embedded.inference.tflite_signatures import embedded_signatures
 
@@ -60,7 +60,7 @@ class TfLiteModel:
         if signature is None:
             raise SignatureNotFoundError(signature_name)
         check_input_names(signature.inputs, inputs)
-        _check_outputs(signature, outputs or ())
+        check_output_names(signature.outputs, outputs or ())
         wanted = sorted(outputs or signature.outputs)
         feeds = {signature.inputs[alias].name: value for alias, value in inputs.items()}
         values = self.run_tensors(feeds, [signature.outputs[alias].name for alias in wanted], time_left)
@@ -172,14 +172,3 @@ def _legacy_name(name: str) -> str:
 
 def _blank(tensor: ModelTensor) -> NDArray[Any]:
     return np.full(tensor.shape, b"" if tensor.dtype == tf.string else 0, tensor.numpy_dtype)
-
-
-def _check_outputs(signature: meta_graph_pb2.SignatureDef, outputs: Sequence[str]) -> None:
-    for position, alias in enumerate(outputs):
-        if alias not in signature.outputs:
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {{{','.join(sorted(signature.outputs))}}}."
-            )
-        if alias in outputs[:position]:
-            raise invalid_argument(f"duplicate output tensor alias: {alias}")

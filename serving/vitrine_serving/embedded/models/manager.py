@@ -20,8 +20,6 @@ from vitrine_serving.embedded.models.serving_map import ServingMap
 from vitrine_serving.embedded.models.storage import fingerprint
 from vitrine_serving.embedded.models.version import ManagedVersion, State, VersionStatus
 
-__all__ = ["RetryPolicy", "ServableManager", "State", "VersionStatus"]
-
 logger = logging.getLogger(__name__)
 
 Load = Callable[[str, int, str], Model]

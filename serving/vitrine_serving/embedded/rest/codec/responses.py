@@ -17,7 +17,7 @@ from vitrine_serving.embedded.core import Metadata
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
 from vitrine_serving.embedded.inference.tensors import type_name
 from vitrine_serving.embedded.messages import metadata_response, signature_def_map, status_response
-from vitrine_serving.embedded.models.manager import VersionStatus
+from vitrine_serving.embedded.models.version import VersionStatus
 from vitrine_serving.embedded.rest.codec.decimals import decimal, decimals
 from vitrine_serving.embedded.rest.codec.layout import indent, members, nest, string
 from vitrine_serving.embedded.rest.codec.requests import Format
