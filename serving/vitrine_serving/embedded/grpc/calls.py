@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error
+from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Behavior
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
@@ -142,34 +142,10 @@ def _asked(request: Any, response: Any) -> tuple[str, int | None, str]:
     return (tasks[0].model_spec.name if tasks else ""), None, ""
 
 
-class CountingPool(ThreadPoolExecutor):
-    """A thread pool that knows how many tasks were given to it and have not ended."""
-
-    def __init__(self, threads: int, prefix: str) -> None:
-        super().__init__(threads, prefix)
-        self._count_lock = threading.Lock()
-        self.in_flight = 0
-
-    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with self._count_lock:
-            self.in_flight += 1
-        try:
-            future = super().submit(task, *args, **kwargs)
-        except BaseException:
-            self._ended()
-            raise
-        future.add_done_callback(self._ended)
-        return future
-
-    def _ended(self, _: Future[Any] | None = None) -> None:
-        with self._count_lock:
-            self.in_flight -= 1
-
-
 class Limited(grpc.GenericRpcHandler):
     """Handlers that refuse calls, at once and on a thread of its own, while too many are in flight."""
 
-    def __init__(self, inner: grpc.GenericRpcHandler, pool: CountingPool, limit: int, refusal: ServingError) -> None:
+    def __init__(self, inner: grpc.GenericRpcHandler, pool: CallPool, limit: int, refusal: ServingError) -> None:
         self._inner = inner
         self._pool = pool
         self._limit = limit

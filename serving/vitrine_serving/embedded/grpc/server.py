@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import grpc
 
 from vitrine_serving.embedded.core import Core
 from vitrine_serving.embedded.errors import Code, ServingError
-from vitrine_serving.embedded.grpc.calls import CountingPool, GrpcHooks, Limited, surrounded
+from vitrine_serving.embedded.grpc.calls import GrpcHooks, Limited, surrounded
 from vitrine_serving.embedded.grpc.health import Health
+from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Services, handlers
 
 _EXHAUSTED = ServingError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
@@ -38,12 +38,12 @@ class GrpcOptions:
 
 def start(
     core: Core, options: GrpcOptions, health: Health | None = None, hooks: GrpcHooks | None = None
-) -> Callable[[float], Any]:
+) -> Callable[[float], None]:
     """Serve on all the addresses; returns a function that stops accepting and waits up to so many seconds.
 
     Raises OSError when an address cannot be bound.
     """
-    pool = CountingPool(options.threads, "grpc")
+    pool = CallPool(options.threads, "grpc")
     server = grpc.server(
         pool,
         options=[
@@ -71,4 +71,9 @@ def start(
         except RuntimeError as error:
             raise OSError(f"gRPC cannot bind {address}") from error
     server.start()
-    return lambda grace: server.stop(grace).wait()
+
+    def stop(grace: float) -> None:
+        server.stop(grace).wait()
+        pool.shutdown()
+
+    return stop

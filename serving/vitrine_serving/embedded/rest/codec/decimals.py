@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHORT_DIGITS = 6
+_SHORT_WHOLE = 10.0**_SHORT_DIGITS
 _FULL_DIGITS: dict[Any, int] = {np.float32: 9, np.float64: 17}
 # Powers of ten up to this one are exact as doubles.
 _POWERS = np.array([float(10**power) for power in range(23)])
@@ -29,7 +30,7 @@ def decimals(values: NDArray[Any]) -> list[str]:
     exact = values.astype(np.float64)
     is_short = _is_short(values, exact)
     full_digits = _FULL_DIGITS[dtype]
-    is_whole = (np.abs(exact) < np.where(is_short, 10.0**_SHORT_DIGITS, 10.0**full_digits)) & (exact == np.rint(exact))
+    is_whole = (np.abs(exact) < np.where(is_short, _SHORT_WHOLE, 10.0**full_digits)) & (exact == np.rint(exact))
     formats = np.array(["%g", f"%.{full_digits}g", "%.1f"], object)[np.where(is_whole, 2, ~is_short)]
     texts = ("\n".join(formats) % tuple(exact.tolist())).split("\n")
     for index in np.flatnonzero(~np.isfinite(exact)):
@@ -39,6 +40,8 @@ def decimals(values: NDArray[Any]) -> list[str]:
 
 def decimal(value: float, dtype: Any = np.float64) -> str:
     """One value of `dtype`, float32 or float64."""
+    if value.is_integer() and -_SHORT_WHOLE < value < _SHORT_WHOLE:
+        return f"{value:.1f}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     text = f"{value:g}"

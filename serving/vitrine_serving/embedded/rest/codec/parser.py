@@ -49,7 +49,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise _parse_error("The document is empty")
-    if _has_many_brackets(body) and _nesting(body) > _MAX_NESTING:
+    if len(body) > _MAX_NESTING and _has_many_brackets(body) and _nesting(body) > _MAX_NESTING:
         raise _parse_error(_TOO_DEEP)
     document = _parse(_decode(body))
     if not isinstance(document, dict):
@@ -121,10 +121,10 @@ def _nesting(body: bytes) -> int:
 
 def _decode(body: bytes) -> str:
     # Spaces for a byte order mark, any byte of which may be missing, keep the offsets right.
-    mark = 0
-    for byte in _BYTE_ORDER_MARK:
-        mark += body[mark] == byte if mark < len(body) else 0
-    if mark:
+    if body[0] in _BYTE_ORDER_MARK:
+        mark = 0
+        for byte in _BYTE_ORDER_MARK:
+            mark += body[mark] == byte if mark < len(body) else 0
         body = b" " * mark + body[mark:]
     try:
         return body.decode()

@@ -115,15 +115,16 @@ def _check_batch(outputs: Mapping[str, NDArray[Any]]) -> None:
 
 def _texts(name: str, array: NDArray[Any], depth: int) -> list[str]:
     """Each value of `array` as JSON; `depth` is how many lists and objects it is to be in."""
-    if array.dtype == np.object_:
+    kind = array.dtype.kind
+    if kind == "O":
         if name.endswith("_bytes"):
             return [members([("b64", f'"{base64.b64encode(item).decode()}"')], depth) for item in array.ravel()]
         return [string(item.decode("utf-8", "surrogateescape")) for item in array.ravel()]
-    if array.dtype in (np.float32, np.float64):
+    if kind == "f" and array.dtype in (np.float32, np.float64):
         return decimals(array)
-    if array.dtype in _INTEGERS:
+    if kind in "iu" and array.dtype in _INTEGERS:
         return list(map(str, array.ravel().tolist()))
-    if array.dtype == np.bool_:
+    if kind == "b":
         return ["true" if item else "false" for item in array.ravel().tolist()]
     # Like TensorFlow Serving, for half and bfloat16 too.
     raise invalid_argument(f"Failed to write JSON value for tensor type: {type_name(array.dtype)}")
@@ -136,7 +137,7 @@ def _list_of_lists(texts: Iterable[str]) -> str:
 
 
 def _body(key: str, text: str) -> bytes:
-    return _encode(members([(key, text)], 0))
+    return _encode(f'{{\n{indent(1)}"{key}": {text}\n}}')
 
 
 def _message(message: Message) -> str:
