@@ -188,7 +188,8 @@ def test_a_model_that_cannot_be_loaded_holds_up_no_later_list(shelf):
         pool.submit(models.reload, shelf.config(bad="", good="")).result(DEADLINE_SECONDS)
         assert ask(models, "good") == "good-1"
         assert not first.done()
-        pool.submit(models.reload, shelf.config(good="")).result(DEADLINE_SECONDS)
+        for _ in range(2):
+            pool.submit(models.reload, shelf.config(good="")).result(DEADLINE_SECONDS)
         reason = "{{{name: bad} due to error: a later list leaves it out}, }"
         refused(Code.UNKNOWN, reason, first.result, DEADLINE_SECONDS)
 
@@ -228,6 +229,19 @@ def test_a_reload_may_have_more_time_than_can_be_waited(shelf):
             reload = pool.submit(models.reload, shelf.config(m=""), 1e12)
             wait_until(lambda: shelf.loader.loaded, "the load has begun")
         reload.result(DEADLINE_SECONDS)
+
+
+def test_the_same_list_sent_again_waits_with_the_first(shelf):
+    shelf.put("m", 1)
+    models = shelf.start(shelf.config())
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with shelf.loader.held():
+            first = pool.submit(models.reload, shelf.config(m=""))
+            wait_until(lambda: models.config == shelf.config(m=""), "the list is accepted")
+            phrase = "Timed out waiting for models to become available: m"
+            refused(Code.DEADLINE_EXCEEDED, phrase, models.reload, shelf.config(m=""), 0)
+        first.result(DEADLINE_SECONDS)
+    models.reload(shelf.config(m=""), 0)
 
 
 def test_a_reload_ends_when_the_models_stop(shelf):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -51,6 +52,8 @@ class Models:
         self._watcher = Watcher(self._manager, self._options.file_system_poll_wait_seconds)
         self._config_file: ConfigFileWatcher | None = None
         self._reloading = threading.Lock()
+        # The models that reloads wait for, once for each reload.
+        self._awaited: Counter[str] = Counter()
 
     @property
     def config(self) -> ModelServerConfig:
@@ -78,15 +81,21 @@ class Models:
         FAILED_PRECONDITION when a label is for a version that is not available or the kind of the list
         changes. An accepted list stays so and goes on being watched: UNKNOWN when a new model failed to load,
         has no version or was left out by a later list, DEADLINE_EXCEEDED when time is up. Lists are accepted
-        one at a time, and not held up by those that still wait for their models.
+        one at a time, and not held up by those that still wait for their models; the same list sent again
+        waits with the first.
         """
         with self._reloading:
-            before = _names(self._config)
+            names = _names(config)
+            new = names & self._awaited.keys() if config == self._config else names - _names(self._config)
             self._accept(config)
-        decided = self._manager.wait_until_decided(_names(config) - before, timeout)
-        # A list that is being accepted unloads what it leaves out before it is the current one.
-        with self._reloading:
-            listed = _names(self._config)
+            self._awaited.update(new)
+        try:
+            decided = self._manager.wait_until_decided(new, timeout)
+        finally:
+            # A list that is being accepted unloads what it leaves out before it is the current one.
+            with self._reloading:
+                listed = _names(self._config)
+                self._awaited -= Counter(new)
         _require_available(decided, listed)
 
     def wait_until_settled(self, timeout: float | None = None) -> bool:
