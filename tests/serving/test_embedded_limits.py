@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,15 +43,23 @@ def unlimited(base_path, tmp_path_factory) -> Iterator[ModelServer]:
 
 
 @pytest.fixture(scope="module")
-def two_threads(base_path, tmp_path_factory) -> Iterator[ModelServer]:
-    log = tmp_path_factory.mktemp("two_threads") / "server.log"
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("two_threads")
+
+
+@pytest.fixture(scope="module")
+def two_threads(base_path, folder) -> Iterator[ModelServer]:
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true, path: '/metrics' }")
     limits = (
+        f"--access_log={folder / 'access.log'}",
+        f"--monitoring_config_file={monitoring}",
         "--grpc_max_threads=2",
         "--max_request_bytes=100000",
         "--max_image_pixels=1000",
         "--enable_grpc_healthcheck_service",
     )
-    with running_server(base_path, log, *limits, THREADS) as server:
+    with running_server(base_path, folder / "server.log", *limits, THREADS) as server:
         yield server
 
 
@@ -97,6 +106,24 @@ def test_a_call_beyond_the_threads_is_refused_at_once(two_threads):
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS).status == 1
     # The thread is free a moment after the answer has gone out.
     wait_until(lambda: answers(two_threads), "calls are taken again")
+
+
+def test_refused_calls_are_logged_and_counted(two_threads, folder):
+    count = ':tensorflow:serving:request_count{model_name="",status="RESOURCE_EXHAUSTED"} '
+    with held(two_threads, 2, grpc_run, rest_run):
+        before = two_threads.get("/metrics").text.partition(count)[2].partition("\n")[0]
+        metadata = [("x-request-id", "refused")]
+        request = predict_pb2.PredictRequest(model_spec=model_spec())
+        status_of(lambda: two_threads.prediction.Predict(request, DEADLINE_SECONDS, metadata))
+        after = two_threads.get("/metrics").text.partition(count)[2].partition("\n")[0]
+    assert float(after) == float(before or 0) + 1
+    lines = [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]
+    [line] = [line for line in lines if line.get("request_id") == "refused"]
+    assert (line["method"], line["code"], line["error"]) == (
+        "Predict",
+        "RESOURCE_EXHAUSTED",
+        "Server Threadpool Exhausted",
+    )
 
 
 def answers(server: ModelServer) -> bool:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error
 from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Behavior
+from vitrine_serving.embedded.inference.deadlines import TimeLeft
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -145,20 +146,40 @@ def _asked(request: Any, response: Any) -> tuple[str, int | None, str]:
 class Limited(grpc.GenericRpcHandler):
     """Handlers that refuse calls, at once and on a thread of its own, while too many are in flight."""
 
-    def __init__(self, inner: grpc.GenericRpcHandler, pool: CallPool, limit: int, refusal: ServingError) -> None:
+    def __init__(
+        self, inner: grpc.GenericRpcHandler, pool: CallPool, limit: int, refusal: ServingError, hooks: GrpcHooks
+    ) -> None:
         self._inner = inner
         self._pool = pool
         self._limit = limit
-
-        def refuse(_request: bytes, context: grpc.ServicerContext) -> Any:
-            return abort(context, refusal)
-
+        self._refusal = refusal
+        self._hooks = hooks
         # gRPC runs a behaviour on the pool it names, which is how refusals overtake the queue.
-        refuse.experimental_thread_pool = ThreadPoolExecutor(1, "grpc-refuse")  # type: ignore[attr-defined]
-        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+        self._thread = ThreadPoolExecutor(1, "grpc-refuse")
+        self._refusals: dict[str, grpc.RpcMethodHandler] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         handler = self._inner.service(handler_call_details)
-        if handler is not None and self._pool.in_flight >= self._limit:
-            return self._refusal
-        return handler
+        if handler is None or self._pool.in_flight < self._limit:
+            return handler
+        method = handler_call_details.method.rpartition("/")[2]
+        if method not in self._refusals:
+            self._refusals[method] = self._refuser(method)
+        return self._refusals[method]
+
+    def _refuser(self, method: str) -> grpc.RpcMethodHandler:
+        def refuse(_request: None, _time_left: TimeLeft) -> None:
+            # A new one each time: an error that is raised again keeps the tracebacks of all times.
+            raise ServingError(self._refusal.code, self._refusal.message)
+
+        behavior = surrounded(method, refuse, _Unread, self._hooks)
+        behavior.experimental_thread_pool = self._thread  # type: ignore[attr-defined]
+        return grpc.unary_unary_rpc_method_handler(behavior)
+
+
+class _Unread:
+    """The class of a request that nobody looks into: to parse it would cost what the refusal is to save."""
+
+    @staticmethod
+    def FromString(_serialized: bytes) -> None:
+        return None

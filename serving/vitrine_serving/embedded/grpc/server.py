@@ -58,7 +58,7 @@ def start(
     told = hooks or GrpcHooks()
     for handler in handlers(services, partial(surrounded, hooks=told)):
         if options.max_calls is not None:
-            handler = Limited(handler, pool, options.max_calls, options.refusal)
+            handler = Limited(handler, pool, options.max_calls, options.refusal, told)
         server.add_generic_rpc_handlers([handler])
     if health is not None:
         health.add_to(server)
