@@ -86,6 +86,21 @@ def test_requests_are_counted_by_model_and_status(server):
     }
 
 
+def test_runs_of_the_graph_and_stages_of_its_load_are_timed(server):
+    before = metrics(server)
+    for _ in range(3):
+        server.predict(ONE)
+    status_of(lambda: server.predict({"z": np.ones(1, np.float32)}))
+    after = metrics(server)
+    assert after[":tensorflow:core:graph_runs{}"] - before[":tensorflow:core:graph_runs{}"] == 3
+    assert after[":tensorflow:core:graph_run_time_usecs{}"] > before[":tensorflow:core:graph_run_time_usecs{}"]
+    stages = growth({}, after, ":tensorflow:cc:saved_model:load_latency_by_stage_count")
+    assert {re.search('stage="(.*?)"', labels)[1]: count for labels, count in stages.items()} == {
+        "restore_graph": 1,
+        "init_graph": 1,
+    }
+
+
 def test_requests_are_counted_by_version_too(server):
     before = metrics(server)
     server.predict(ONE)

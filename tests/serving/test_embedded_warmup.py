@@ -10,8 +10,10 @@ import tf1models
 from tensorflow_serving.apis import prediction_log_pb2
 
 from vitrine_serving.embedded.errors import Code, ServingError
-from vitrine_serving.embedded.inference.saved_model import load_saved_model
-from vitrine_serving.embedded.inference.warmup import replay
+from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
+from vitrine_serving.embedded.inference.warmup import FILE, replay
+from vitrine_serving.embedded.loading import Loader, LoadOptions
+from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
 
 @pytest.fixture
@@ -99,3 +101,14 @@ def test_method_names_are_checked_on_demand(written, model):
     with pytest.raises(ServingError, match="regression signature method_name") as raised:
         replay(model, path, check_method_names=True)
     assert raised.value.code is Code.INVALID_ARGUMENT
+
+
+def test_a_broken_file_fails_the_load_and_is_counted(written):
+    path = write(written, record("regress_log", "regress_x_to_y"))
+    (written / FILE).write_bytes((written / FILE).read_bytes()[:-1])
+    metrics = ServerMetrics()
+    with pytest.raises(ServingError, match="verify your warmup data") as raised:
+        Loader(LoadOptions(SessionOptions(), ("serve",)), metrics).load("model", 1, path)
+    assert raised.value.code is Code.DATA_LOSS
+    line = f':tensorflow:serving:model_warmup_latency_count{{model_path="{path}",status="DATA_LOSS: '
+    assert line in metrics.text()

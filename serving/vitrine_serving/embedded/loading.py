@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitrine_serving.embedded.errors import ServingError
+from vitrine_serving.embedded.errors import Code, ServingError
 from vitrine_serving.embedded.inference import warmup
 from vitrine_serving.embedded.inference.batch_scheduler import BatchScheduler
 from vitrine_serving.embedded.inference.batching import BatchingModel
 from vitrine_serving.embedded.inference.batching_parameters import BatchingParameters, model_batching_parameters
 from vitrine_serving.embedded.inference.model import Model
-from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
+from vitrine_serving.embedded.inference.saved_model import SavedModel, SessionOptions, load_saved_model
 from vitrine_serving.embedded.inference.tflite_model import has_tflite_model, load_tflite_model
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
@@ -52,9 +52,9 @@ class Loader:
         try:
             model = self._load(path)
         except ServingError:
-            self._loaded(name, version, path, False, started)
+            self._loaded(name, version, path, None, started)
             raise
-        self._loaded(name, version, path, True, started)
+        self._loaded(name, version, path, model, started)
         try:
             self._warm_up(model, path)
             return self._batched(model, path)
@@ -65,22 +65,33 @@ class Loader:
     def _load(self, path: str) -> Model:
         if self._options.prefer_tflite and has_tflite_model(path):
             return load_tflite_model(path, self._options.tflite_interpreters)
-        return load_saved_model(path, self._options.session, self._options.tags)
+        on_run = self._metrics.graph_executed if self._metrics is not None else None
+        return load_saved_model(path, self._options.session, self._options.tags, on_run)
 
-    def _loaded(self, name: str, version: int, path: str, ok: bool, started: float) -> None:
+    def _loaded(self, name: str, version: int, path: str, model: Model | None, started: float) -> None:
         if self._metrics is not None:
-            self._metrics.load_finished(name, version, path, ok, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            stages = model.load_seconds if isinstance(model, SavedModel) else {}
+            self._metrics.load_finished(name, version, path, model is not None, seconds, stages)
 
     def _warm_up(self, model: Model, path: str) -> None:
         if not self._options.warmup_iterations:
             return
         started = time.perf_counter()
-        count = warmup.replay(model, path, self._options.warmup_iterations, self._options.check_method_names)
+        try:
+            count = warmup.replay(model, path, self._options.warmup_iterations, self._options.check_method_names)
+        except ServingError as error:
+            # As TensorFlow Serving, which does not count a warm-up that a request's failure ends.
+            if error.code is Code.DATA_LOSS:
+                self._warmed_up(path, started, error)
+            raise
         if count:
-            seconds = time.perf_counter() - started
-            logger.info("Replayed %d warm-up requests of %s in %.3f s", count, path, seconds)
-            if self._metrics is not None:
-                self._metrics.warmup_finished(path, seconds)
+            logger.info("Replayed %d warm-up requests of %s in %.3f s", count, path, time.perf_counter() - started)
+            self._warmed_up(path, started)
+
+    def _warmed_up(self, path: str, started: float, error: ServingError | None = None) -> None:
+        if self._metrics is not None:
+            self._metrics.warmup_finished(path, time.perf_counter() - started, error)
 
     def _batched(self, model: Model, path: str) -> Model:
         parameters, scheduler = self._options.batching, self._scheduler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -34,11 +35,21 @@ _PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch
 class GraphRunner:
     """Prepares callables of one session; those may run from many threads at once."""
 
-    def __init__(self, session: tf.compat.v1.Session, run_in_caller_thread: bool, runs_at_once: int = 0) -> None:
-        """Of runs in TensorFlow's pool only `runs_at_once` go on at a time and the rest waits; 0: all of them."""
+    def __init__(
+        self,
+        session: tf.compat.v1.Session,
+        run_in_caller_thread: bool,
+        runs_at_once: int = 0,
+        on_run: Callable[[float], object] | None = None,
+    ) -> None:
+        """Of runs in TensorFlow's pool only `runs_at_once` go on at a time and the rest waits; 0: all of them.
+
+        `on_run` is called with the seconds of each run that succeeded.
+        """
         self._session = session
         self._turns = threading.Semaphore(runs_at_once) if runs_at_once else None
         self._run_in_caller_thread = run_in_caller_thread
+        self._on_run = on_run
 
     def prepare(self, feeds: Sequence[str], fetches: Sequence[str]) -> PreparedRun:
         """The part of the graph between tensors `feeds` and `fetches`; raises ServingError."""
@@ -46,7 +57,10 @@ class GraphRunner:
         fetched = [self._tensor(name) for name in fetches]
         try:
             make = self._callers_thread_function if self._run_in_caller_thread else self._pool_function
-            return PreparedRun(make(fed, fetched), [_dtype(tensor) for tensor in fed], [_dtype(t) for t in fetched])
+            function = make(fed, fetched)
+            if self._on_run is not None:
+                function = _measured(function, self._on_run)
+            return PreparedRun(function, [_dtype(tensor) for tensor in fed], [_dtype(t) for t in fetched])
         except tf.errors.OpError as error:
             raise from_op_error(error) from error
 
@@ -142,6 +156,16 @@ class PreparedRun:
         except (TypeError, ValueError) as error:
             raise invalid_argument(f"Inputs cannot be fed to the model: {error}") from error
         return [_as_array(result, dtype) for result, dtype in zip(results, self._fetch_dtypes, strict=True)]
+
+
+def _measured(function: Function, on_run: Callable[[float], object]) -> Function:
+    def call(values: Sequence[NDArray[Any]], time_left: TimeLeft) -> list[Any]:
+        started = time.perf_counter()
+        results = function(values, time_left)
+        on_run(time.perf_counter() - started)
+        return results
+
+    return call
 
 
 def _dtype(tensor: tf.Tensor) -> np.dtype[Any] | None:

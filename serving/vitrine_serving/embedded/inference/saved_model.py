@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from vitrine_serving.embedded.inference.graph import (
 from vitrine_serving.embedded.inference.loader import load_graph, read_meta_graph
 from vitrine_serving.embedded.inference.memory import dismantle, trim
 from vitrine_serving.embedded.inference.tensors import to_ndarray
+
+OnRun = Callable[[float], object]
 
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVE_TAG = tf.saved_model.SERVING
@@ -81,10 +83,13 @@ class SavedModel:
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
         run_in_caller_thread: bool = False,
         runs_at_once: int = 0,
+        on_run: OnRun | None = None,
     ) -> None:
         self.signatures = dict(signatures)
+        # Of each stage of the load, by name.
+        self.load_seconds: Mapping[str, float] = {}
         self._session = session
-        self._graph = GraphRunner(session, run_in_caller_thread, runs_at_once)
+        self._graph = GraphRunner(session, run_in_caller_thread, runs_at_once, on_run)
         self._runners = {name: _SignatureRunner(self._graph, signature) for name, signature in signatures.items()}
         self._prepared: dict[tuple[tuple[str, ...], tuple[str, ...]], PreparedRun] = {}
         self._lock = threading.Lock()
@@ -138,10 +143,14 @@ def load_saved_model(
     path: str,
     options: SessionOptions | None = None,
     tags: Collection[str] = (SERVE_TAG,),
+    on_run: OnRun | None = None,
 ) -> SavedModel:
-    """Load the graph with exactly these tags of the SavedModel in directory `path`; raises ServingError."""
+    """Load the graph with exactly these tags of the SavedModel in directory `path`; raises ServingError.
+
+    `on_run` is called with the seconds of each successful run of the graph.
+    """
     try:
-        return _load(path, options or SessionOptions(), tags)
+        return _load(path, options or SessionOptions(), tags, on_run)
     except ServingError:
         raise
     except tf.errors.OpError as error:
@@ -256,14 +265,16 @@ class _SignatureRunner:
         return {**self._defaults, **inputs}
 
 
-def _load(path: str, options: SessionOptions, tags: Collection[str]) -> SavedModel:
+def _load(path: str, options: SessionOptions, tags: Collection[str], on_run: OnRun | None) -> SavedModel:
     meta_graph = read_meta_graph(path, tags)
     session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session_config())
     try:
-        load_graph(session, path, meta_graph)
+        load_seconds = load_graph(session, path, meta_graph)
         in_caller_thread = options.run_in_caller_thread and not runs_in_parallel(meta_graph.graph_def)
         runs_at_once = options.batched_runs_at_once if batches_what_waits(meta_graph.graph_def) else 0
-        return SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread, runs_at_once)
+        model = SavedModel(session, _copied(meta_graph.signature_def), in_caller_thread, runs_at_once, on_run)
+        model.load_seconds = load_seconds
+        return model
     except Exception:
         session.close()
         dismantle(session.graph)

@@ -85,10 +85,6 @@ class ServerMetrics:
         self._metrics.request_example_counts.cell(model_name).observe(count)
         self._metrics.request_example_count_total.cell(model_name).add(count)
 
-    def request_logged(self, model_name: str, status: Code) -> None:
-        """The request log took in a sampled request, or failed to."""
-        self._metrics.request_log_count.cell(model_name, status.name).add()
-
     def batch_input(self, rows: int, tensors: int = 1) -> None:
         """A request with `tensors` inputs of `rows` rows each is about to join the queue for a batch."""
         cell = self._metrics.batch_input_rows.cell()
