@@ -40,6 +40,9 @@ class ServerOptions:
             f"--model_base_path={base_path}",
             "--tensorflow_intra_op_parallelism=1",
             f"--tensorflow_inter_op_parallelism={os.cpu_count() or 1}",
+            # Versions are published whole: one that cannot be loaded stays so, and is better told of at once than
+            # after five minutes.
+            "--max_num_load_retries=0",
         ]
 
 

@@ -93,7 +93,7 @@ def _wait_until_available(process: subprocess.Popen[bytes], options: ServerOptio
 
 
 def _require_loading(client: RestClient) -> None:
-    """Raise CommandError where a version has failed to load; a server may try again for minutes."""
+    """Raise CommandError where a version has failed to load."""
     with contextlib.suppress(VitrineError):
         for version in client.status().versions:
             if version.error_code not in ("OK", ""):

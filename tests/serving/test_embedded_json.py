@@ -174,3 +174,4 @@ def test_no_body_does_worse_than_being_refused(body, enum):
 def test_half_precision_has_no_json_form(dtype, name):
     with pytest.raises(ServingError, match=f"^INVALID_ARGUMENT: Failed to write JSON value for tensor type: {name}$"):
         predict_response({"y": np.array([0.5, 3], dtype)}, Format.COLUMN)
+    assert json.loads(predict_response({"y": np.zeros((2, 0), dtype)}, Format.ROW)) == {"predictions": [[], []]}

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import savedmodels
 from embedded_server import MODEL, ModelServer, model_spec, running_server, status_of
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from modelconfigs import model_list
@@ -45,6 +46,7 @@ def server(folder) -> Iterator[ModelServer]:
         "--per_version_metrics",
         f"--access_log={folder / 'access.log'}",
         "--enable_grpc_healthcheck_service",
+        "--rest_api_extensions",
     ) as running:
         yield running
 
@@ -181,7 +183,8 @@ def reload(server: ModelServer, config) -> None:
 
 
 def test_health_by_model_and_of_the_server(server):
-    for service in ("", MODEL, "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
+    services = ("PredictionService", "ModelService")
+    for service in ("", MODEL, *services, *(f"tensorflow.serving.{name}" for name in services)):
         assert check(server, service) == SERVING
     assert status_of(lambda: check(server, "other"))[0] is grpc.StatusCode.NOT_FOUND
 
@@ -204,6 +207,38 @@ def test_health_of_models_that_come_and_go(server, folder, written_models):
     reload(server, config)
     assert [next(watched).status, next(watched).status] == [NOT_SERVING, SERVICE_UNKNOWN]
     watched.cancel()
+
+
+def test_a_reload_tells_how_much_metrics_grew(server, folder, written_models):
+    version = folder / "warm" / "1"
+    shutil.copytree(written_models / "plus_two", version)
+    savedmodels.write_warmup(version, *[savedmodels.predict_log("", x=[1])] * 3)
+    config = model_list(folder, warm="")
+    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    names = ["/tensorflow/core/graph_runs", "/tensorflow/serving/request_latency", "/unheard/of"]
+    request = model_management_pb2.ReloadConfigRequest(config=config, metric_names=names)
+    response = server.models.HandleReloadConfigRequest(request, timeout=DEADLINE_SECONDS)
+    assert {metric.name: metric.int64_value_increase for metric in response.metric} == dict(
+        zip(names, [3, 0, 0], strict=True)
+    )
+
+
+def test_what_a_client_and_an_operator_see_of_a_load_that_is_tried_again(server, folder):
+    (folder / "bad" / "1").mkdir(parents=True)
+    config = model_list(folder, bad="")
+    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    request = model_management_pb2.ReloadConfigRequest(config=config)
+    pending = server.models.HandleReloadConfigRequest.future(request, timeout=DEADLINE_SECONDS)
+    # A minute goes by between two tries.
+    wait_until(lambda: "load failed (try 1 of 6)" in server.log, "the first try has failed")
+    assert server.states("bad") == {1: ("LOADING", "")}
+    [version] = server.get("/v1/models/bad").json()["model_version_status"]
+    assert version == {"version": "1", "state": "LOADING", "status": {"error_code": "OK", "error_message": ""}}
+    [bad] = [model for model in server.get("/v1/models").json()["models"] if model["name"] == "bad"]
+    assert "Could not find SavedModel" in bad["versions"][0]["error"]
+    pending.cancel()
+    del config.model_config_list.config[0]
+    reload(server, config)
 
 
 def test_watchers_that_leave_hold_up_nobody(server):

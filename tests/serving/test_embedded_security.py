@@ -165,6 +165,14 @@ def test_a_socket_in_the_file_system_serves_grpc_too(mutual, authority):
     assert response.model_version_status[0].version == 1
 
 
+def test_a_socket_and_no_port(one_version, tmp_path):
+    path = tmp_path / "serving.sock"
+    with running_server(one_version, tmp_path / "server.log", "--port=0", f"--grpc_socket_path={path}") as server:
+        assert status_over(f"unix:{path}") == 1
+        assert f"gRPC listening on unix:{path}" in server.log
+        assert "0.0.0.0:0" not in server.log
+
+
 def test_a_socket_that_a_killed_server_left_behind_is_taken_over(one_version, tmp_path):
     path = tmp_path / "serving.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:

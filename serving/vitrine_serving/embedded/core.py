@@ -182,6 +182,10 @@ class Core:
         """Serve the models of `config` and no others; see `Models.reload`, also for the errors raised."""
         self._models.reload(config, time_left())
 
+    def metric_value(self, path: str) -> int:
+        """The counter that TensorFlow registers as `path`; 0 for an unknown one, and where nothing is counted."""
+        return self._metrics.first_value(path) if self._metrics is not None else 0
+
     def _check_examples(self, examples: input_pb2.Input) -> None:
         if self._pictures is not None:
             self._pictures.check(example_strings(examples))

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(flags: Flags, stop: _Stop) -> None:
-    grpc_socket = _bind("--port", flags.port)
+    grpc_socket = _bind("--port", flags.port) if flags.port else None
     rest_socket = _bind("--rest_api_port", flags.rest_api_port) if flags.rest_api_port else None
     if os.path.isfile(flags.model_base_path):  # noqa: PTH113  (a Path raises where this says no)
         raise _StartupError(

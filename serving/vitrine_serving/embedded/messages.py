@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from vitrine_serving.embedded.core import Metadata
-from vitrine_serving.embedded.models.version import VersionStatus
+from vitrine_serving.embedded.models.version import State, VersionStatus
 
 
 def status_response(statuses: Iterable[VersionStatus]) -> get_model_status_pb2.GetModelStatusResponse:
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in statuses:
         entry = response.model_version_status.add(version=status.version, state=int(status.state))
-        entry.status.error_code = int(status.error.code) if status.error else 0
-        entry.status.error_message = status.error.message if status.error else ""
+        entry.status.SetInParent()
+        # As in TensorFlow Serving, a version whose load will be tried again is loading and nothing else.
+        if status.error is not None and status.state is State.END:
+            entry.status.error_code = int(status.error.code)
+            entry.status.error_message = status.error.message
     return response
 
 

@@ -32,7 +32,7 @@ def monitoring(flags: Flags) -> MonitoringConfig:
 
 def grpc(flags: Flags) -> GrpcOptions:
     # gRPC reads this as every interface, IPv6 included, like TensorFlow Serving.
-    addresses = [f"0.0.0.0:{flags.port}"]
+    addresses = [f"0.0.0.0:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     credentials = None

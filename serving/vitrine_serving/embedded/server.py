@@ -74,12 +74,13 @@ class Server:
         if self._flags.model_config_file and poll > 0:
             self._models.watch_config_file(self._flags.model_config_file, poll)
 
-    def start(self, grpc_socket: socket.socket, rest_socket: socket.socket | None) -> None:
-        """Accept requests on the two bound sockets; raises OSError, saying where, when one cannot listen."""
+    def start(self, grpc_socket: socket.socket | None, rest_socket: socket.socket | None) -> None:
+        """Accept requests on the bound sockets that are given; raises OSError, saying where, when one cannot listen."""
         if self._health is not None:
             self._models.on_change(self._health.update)
         # gRPC binds for itself; until now the socket kept others off the port.
-        grpc_socket.close()
+        if grpc_socket is not None:
+            grpc_socket.close()
         hooks = GrpcHooks(self._metrics, self._access_log)
         stop_grpc = grpc_server.start(self._core, self._grpc_options, self._health, hooks)
         self._stops.append(lambda: stop_grpc(self._flags.drain_seconds))

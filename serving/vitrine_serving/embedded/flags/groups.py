@@ -64,7 +64,7 @@ class ModelFlags:
 
 @dataclass(frozen=True)
 class GrpcFlags:
-    port: Annotated[int, Whole("TCP port of the gRPC API", 1, 65535)] = 8500
+    port: Annotated[int, Whole("TCP port of the gRPC API; 0 for none, with --grpc_socket_path", 0, 65535)] = 8500
     grpc_socket_path: Annotated[str, File("UNIX socket to serve the gRPC API on as well")] = ""
     grpc_max_threads: Annotated[
         int | None,

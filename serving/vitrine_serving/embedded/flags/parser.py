@@ -87,7 +87,9 @@ def _check_together(flags: Flags) -> None:
         raise _UsageError("both --model_base_path and --model_config_file are empty; one of them must not be empty")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise _UsageError("--batching_parameters_file is set without setting --enable_batching to true")
-    if flags.port == flags.rest_api_port:
+    if not flags.port and not flags.grpc_socket_path:
+        raise _UsageError("at least one of --port and --grpc_socket_path must be set")
+    if flags.port and flags.port == flags.rest_api_port:
         raise _UsageError(f"--port and --rest_api_port are both {flags.port}; give them different ports")
     if flags.tensorflow_session_parallelism and (
         flags.tensorflow_intra_op_parallelism and flags.tensorflow_inter_op_parallelism

@@ -87,4 +87,7 @@ class Health(health_pb2_grpc.HealthServicer):
 def _statuses(serving: Mapping[str, bool]) -> dict[str, int]:
     whole = _STATUS[bool(serving) and all(serving.values())]
     models = {name: _STATUS[up] for name, up in serving.items()}
-    return models | {"": whole, PREDICTION_SERVICE: whole, MODEL_SERVICE: _Response.SERVING}
+    services = {PREDICTION_SERVICE: whole, MODEL_SERVICE: _Response.SERVING}
+    # TensorFlow Serving knows its services by their names without the package.
+    short = {name.rpartition(".")[2]: status for name, status in services.items()}
+    return short | models | services | {"": whole}

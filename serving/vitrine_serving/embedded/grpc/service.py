@@ -105,9 +105,12 @@ class Services:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
+        before = {name: self._core.metric_value(name) for name in request.metric_names}
         self._core.reload(request.config, time_left)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = 0
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=self._core.metric_value(name) - value)
         return response
 
 

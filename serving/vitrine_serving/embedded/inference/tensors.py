@@ -156,6 +156,12 @@ def fill_proto(proto: tensor_pb2.TensorProto, array: NDArray[Any], as_content: b
         getattr(proto, kind.field).extend(np.frombuffer(array.tobytes(), kind.plain).tolist())
 
 
+def numpy_dtype(number: int) -> np.dtype[Any] | None:
+    """The dtype of arrays of the DataType `number`; None for one that cannot be fed to a model."""
+    kind = _TYPES.get(number)
+    return kind.dtype if kind is not None else None
+
+
 def type_name(dtype: np.dtype[Any]) -> str:
     """What TensorFlow's errors call a dtype: `float`, `int64`, `string`."""
     number = _ENUM_OF.get(dtype)

@@ -132,6 +132,12 @@ class ServerMetrics:
         status = "OK" if error is None else str(error)
         self._metrics.model_warmup_latency.cell(model_path, status).observe(_microseconds(seconds))
 
+    def first_value(self, path: str) -> int:
+        """The first number of the counter TensorFlow registers as `path`, like `/tensorflow/core/graph_runs`, or 0."""
+        name = path.replace("/", ":")
+        lines = (line for metric in self._metrics if metric.name == name for line in metric.lines())
+        return next((int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(f"{name}{{")), 0)
+
     def text(self) -> str:
         """The page for Prometheus, served as `text/plain`."""
         return exposition([*self._metrics, *(self._per_version or ())])

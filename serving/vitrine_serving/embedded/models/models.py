@@ -165,6 +165,9 @@ class Models:
             raise invalid_argument("Invalid ServerModelConfig: custom model config is not supported")
         listed = config.model_config_list.config
         check_list(listed)
+        for model in listed:
+            if model.HasField("logging_config"):
+                logger.warning("The logging_config of model %s has no effect here: requests are not logged", model.name)
         check_platforms_kept(self._config.model_config_list.config, listed)
         labels = assign_labels(listed, self._labels, self._manager.is_serving, self._options.labels)
         self._watcher.watch(monitored_models(listed))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vitrine_serving.embedded.errors import invalid_argument
+from vitrine_serving.embedded.inference.tensors import numpy_dtype
 from vitrine_serving.embedded.rest.codec.faults import find_fault, unsupported
 from vitrine_serving.embedded.rest.codec.values import dense_shape, flat_array
 
@@ -29,5 +31,10 @@ def to_array(value: Any, dtype: int) -> NDArray[Any]:
         )
     array = flat_array(value, shape, dtype)
     if array is None:
-        raise find_fault(value, dtype) or unsupported(value, dtype)
+        fault = find_fault(value, dtype)
+        empty_dtype = numpy_dtype(dtype) if 0 in shape else None
+        if fault is not None or empty_dtype is None:
+            raise fault or unsupported(value, dtype)
+        # What has no JSON form are a type's values, and there are none.
+        return np.empty(shape, empty_dtype)
     return array.reshape(shape)

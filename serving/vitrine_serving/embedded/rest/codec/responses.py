@@ -126,6 +126,8 @@ def _texts(name: str, array: NDArray[Any], depth: int) -> list[str]:
         return list(map(str, array.ravel().tolist()))
     if kind == "b":
         return ["true" if item else "false" for item in array.ravel().tolist()]
+    if not array.size:
+        return []
     # Like TensorFlow Serving, for half and bfloat16 too.
     raise invalid_argument(f"Failed to write JSON value for tensor type: {type_name(array.dtype)}")
 
