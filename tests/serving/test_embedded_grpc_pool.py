@@ -47,6 +47,28 @@ def test_runs_as_many_at_once_as_it_has_threads_and_the_rest_after_them(pool):
     assert len(threads_of_pool()) == 2
 
 
+def test_a_task_may_say_that_it_is_about_to_end(pool):
+    said, may_end = threading.Event(), threading.Event()
+
+    def answer():
+        pool.finishing()
+        pool.finishing()
+        said.set()
+        may_end.wait(TIMEOUT)
+
+    ended = ended_tasks(pool, [answer])
+    assert said.wait(TIMEOUT)
+    assert pool.in_flight == 0
+    # Who is no task of the pool has nothing to say.
+    pool.finishing()
+    may_end.set()
+    assert ended.acquire(timeout=TIMEOUT)
+    pool.shutdown()
+    for thread in threads_of_pool():
+        thread.join(TIMEOUT)
+    assert pool.in_flight == 0
+
+
 def test_done_callbacks_run_once_whether_added_before_or_after_the_end(pool):
     may_end, ended, told = threading.Event(), threading.Event(), []
     task = pool.submit(may_end.wait, TIMEOUT)

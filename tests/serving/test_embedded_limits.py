@@ -141,6 +141,15 @@ def test_more_requests_than_told_are_refused_by_grpc(two_requests):
     wait_until(lambda: answers(two_requests), "calls are taken again")
 
 
+def test_as_many_clients_as_may_be_in_flight_are_never_refused(two_requests):
+    def ask(_: int) -> list[dict[str, list[float]]]:
+        return [grpc_run(two_requests, "serving_default") for _ in range(500)]
+
+    with ThreadPoolExecutor(2) as pool:
+        for answers in pool.map(ask, range(2)):
+            assert answers == [{"y": [2.5]}] * 500
+
+
 def test_more_requests_than_told_are_refused_by_rest(two_requests):
     with held(two_requests, 2, rest_run, grpc_run):
         response = two_requests.post({"instances": [1]})

@@ -63,9 +63,12 @@ def abort(context: grpc.ServicerContext, error: ServingError) -> Any:
 
 
 def surrounded(
-    method: str, behavior: Behavior, request_class: Any, hooks: GrpcHooks
+    method: str, behavior: Behavior, request_class: Any, hooks: GrpcHooks, finishing: Callable[[], None]
 ) -> Callable[[bytes, grpc.ServicerContext], Any]:
-    """`behavior` as gRPC calls it, with a serialized `request_class`: errors become statuses, the hooks hear of all."""
+    """`behavior` as gRPC calls it, with a serialized `request_class`: errors become statuses, the hooks hear of all.
+
+    `finishing` is called right before the answer is given to gRPC.
+    """
     metrics, access_log = hooks.metrics, hooks.access_log
 
     def call(serialized: bytes, context: grpc.ServicerContext) -> Any:
@@ -97,6 +100,7 @@ def surrounded(
             access_log(
                 _record(method, request, response, error, time.perf_counter() - started, context, len(serialized))
             )
+        finishing()
         return response if error is None else abort(context, error)
 
     return call
@@ -172,7 +176,7 @@ class Limited(grpc.GenericRpcHandler):
             # A new one each time: an error that is raised again keeps the tracebacks of all times.
             raise ServingError(self._refusal.code, self._refusal.message)
 
-        behavior = surrounded(method, refuse, _Unread, self._hooks)
+        behavior = surrounded(method, refuse, _Unread, self._hooks, self._pool.finishing)
         behavior.experimental_thread_pool = self._thread  # type: ignore[attr-defined]
         return grpc.unary_unary_rpc_method_handler(behavior)
 

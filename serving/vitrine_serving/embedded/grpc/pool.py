@@ -15,13 +15,14 @@ logger = logging.getLogger(__name__)
 class Task:
     """Work given to a pool, as much of a Future as gRPC's server uses."""
 
-    __slots__ = ("_arguments", "_callbacks", "_ended", "_function")
+    __slots__ = ("_arguments", "_callbacks", "_ended", "_function", "in_flight")
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function = function
         self._arguments = arguments
         self._callbacks: deque[Callable[[Task], Any]] = deque()
         self._ended = False
+        self.in_flight = True
 
     def add_done_callback(self, callback: Callable[[Task], Any]) -> None:
         """Call `callback` once the task has ended, here and now if it has."""
@@ -60,7 +61,8 @@ class CallPool:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._started = 0
-        # How many tasks were given to the pool and have not ended.
+        self._current = threading.local()
+        # How many tasks were given to the pool and have not ended, or said that they as good as have.
         self.in_flight = 0
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Task:
@@ -73,6 +75,12 @@ class CallPool:
         if is_short:
             self._start_thread()
         return task
+
+    def finishing(self) -> None:
+        """The calling task is about to answer, and not in flight any more: who gets the answer may ask again."""
+        task = getattr(self._current, "task", None)
+        if task is not None:
+            self._land(task)
 
     def shutdown(self) -> None:
         """Let the threads end after what was submitted; does not wait for them."""
@@ -91,8 +99,13 @@ class CallPool:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
+            self._current.task = task
             task.run()
+            self._land(task)
             # Not to keep a call's request and answer in memory until the next one comes.
-            del task
-            with self._lock:
-                self.in_flight -= 1
+            self._current.task = task = None
+
+    def _land(self, task: Task) -> None:
+        with self._lock:
+            self.in_flight -= task.in_flight
+            task.in_flight = False

@@ -56,7 +56,7 @@ def start(
     )
     services = Services(core, options.tensor_content)
     told = hooks or GrpcHooks()
-    for handler in handlers(services, partial(surrounded, hooks=told)):
+    for handler in handlers(services, partial(surrounded, hooks=told, finishing=pool.finishing)):
         if options.max_calls is not None:
             handler = Limited(handler, pool, options.max_calls, options.refusal, told)
         server.add_generic_rpc_handlers([handler])
