@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +158,19 @@ def test_more_requests_than_told_are_refused_by_rest(two_requests):
         assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
         assert "More than 2 requests are in flight" in response.json()["error"]
     wait_until(lambda: two_requests.post({"instances": [1]}).status_code == 200, "requests are taken again")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="reads /proc, and is about glibc's way with memory")
+def test_the_memory_of_large_requests_is_given_back(unlimited):
+    def megabytes() -> float:
+        pages = int(Path(f"/proc/{unlimited.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    before = megabytes()
+    body = json.dumps({"inputs": [0.125] * 1_000_000}).encode()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(response.ok for response in pool.map(lambda _: unlimited.post(body), range(12)))
+    wait_until(lambda: megabytes() < before + 200, "the memory is given back")
 
 
 def test_two_hundred_clients_at_once(unlimited):

@@ -16,6 +16,7 @@ from vitrine_serving.embedded.errors import Code, ServingError, internal_error
 from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Behavior
 from vitrine_serving.embedded.inference.deadlines import TimeLeft
+from vitrine_serving.embedded.inference.memory import LARGE_BYTES, trim_soon
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def surrounded(
             access_log(
                 _record(method, request, response, error, time.perf_counter() - started, context, len(serialized))
             )
+        if len(serialized) >= LARGE_BYTES:
+            trim_soon()
         finishing()
         return response if error is None else abort(context, error)
 

@@ -1,8 +1,10 @@
-"""Gives back the memory of what is no longer served."""
+"""Gives back the memory of what is no longer needed: models that were served, large requests."""
 
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
 
 import tensorflow as tf
 from tensorflow.python.framework import ops
@@ -19,3 +21,32 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):
         return
+
+
+LARGE_BYTES = 2**20
+"""From this size on a request or an answer is worth a `trim_soon`."""
+
+_TRIM_SECONDS = 1.0
+
+
+_asked = threading.Event()
+# Taken for good by who starts the thread.
+_unstarted = threading.Lock()
+
+
+def trim_soon() -> None:
+    """Have `trim` called in a second, once for everybody who asks until then.
+
+    The C library keeps freed memory for each thread that had some: a few large requests on every thread
+    would look like a leak of gigabytes.
+    """
+    if _unstarted.acquire(blocking=False):
+        threading.Thread(target=_trim_when_asked, name="trim-memory", daemon=True).start()
+    _asked.set()
+
+
+def _trim_when_asked() -> None:
+    while _asked.wait():
+        time.sleep(_TRIM_SECONDS)
+        _asked.clear()
+        trim()
