@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vitrine_serving.embedded.errors import ServingError
 from vitrine_serving.embedded.rest.codec.examples import parse_examples_request
@@ -10,6 +15,8 @@ from vitrine_serving.embedded.rest.codec.parser import parse_object
 from vitrine_serving.embedded.rest.codec.requests import parse_predict_request
 
 DEPTH = 500_000
+# Bodies from 16 KiB on are read by another parser, where that sees the same.
+PADDING = b" " * 2**14
 
 
 @pytest.mark.parametrize(
@@ -142,3 +149,51 @@ def test_quoted_values_are_cut():
     with pytest.raises(ServingError, match=r"aaa\.\.\. Is not object") as raised:
         parse_object(b'"' + b"a" * 1_000_000 + b'"')
     assert len(raised.value.message) < 5000
+
+
+def member_texts(values):
+    pairs = st.tuples(st.sampled_from(["a", "b", 'c"']), values)
+    return st.lists(pairs, max_size=4).map(
+        lambda members: "{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in members) + "}"
+    )
+
+
+NUMBER_TEXTS = (
+    st.integers(-(2**70), 2**70).map(str)
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.sampled_from(["-0", "-0.0", "1e-400", "1E5", "0.10", "1e400", "NaN", "-Infinity", "true", "null"])
+)
+VALUE_TEXTS = st.recursive(
+    NUMBER_TEXTS | st.text(max_size=3).map(json.dumps),
+    lambda inner: st.lists(inner, max_size=4).map(lambda texts: f"[{', '.join(texts)}]") | member_texts(inner),
+)
+
+
+def as_seen(value: Any) -> Any:
+    """What a conversion makes use of: which member is meant, which numbers are whole, what is zero."""
+    if isinstance(value, dict):
+        return [(name, as_seen(item)) for name, item in sorted(value.items())]
+    if isinstance(value, list):
+        return [as_seen(item) for item in value]
+    # A number that is no integer to TensorFlow Serving is a double, however it is kept.
+    is_double = type(value) is float or (type(value) is int and not -(2**63) <= value < 2**64)
+    return repr(float(value)) if is_double else (type(value), value)
+
+
+@given(member_texts(VALUE_TEXTS))
+def test_large_bodies_are_read_as_small_ones_are(text):
+    try:
+        small = as_seen(parse_object(text.encode()))
+    except ServingError as error:
+        with pytest.raises(ServingError) as raised:
+            parse_object(text.encode() + PADDING)
+        assert raised.value.message == error.message
+    else:
+        assert as_seen(parse_object(text.encode() + PADDING)) == small
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": ["x", 5]}', '{"i": [{"x": 1, "x": 2}]}', '{"a": 1, "a": 2, "b": [["x"]]}']
+)
+def test_of_a_name_that_is_there_twice_the_first_value_counts_in_large_bodies_too(text):
+    assert parse_object(text.encode() + PADDING) == parse_object(text.encode())

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import numpy as np
+import orjson
 
 from vitrine_serving.embedded.errors import ServingError, invalid_argument
 from vitrine_serving.embedded.rest.codec.quotes import quote
@@ -24,6 +25,9 @@ _TOO_DEEP = "The document is nested too deeply."
 _NUMBER_TOO_BIG = "Number too big to be stored in double."
 # What a bracket adds to the nesting, as int8.
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+# From this size on a quicker parser is worth what it takes to know that it sees the same; so many strings it may have.
+_LARGE = 2**14
+_FEW_QUOTES = 200
 _NO_MARKS = bytes(set(range(256)) - set(b'[{]}"'))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONE_SURROGATE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
@@ -51,7 +55,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise _parse_error("The document is empty")
     if len(body) > _MAX_NESTING and _has_many_brackets(body) and _nesting(body) > _MAX_NESTING:
         raise _parse_error(_TOO_DEEP)
-    document = _parse(_decode(body))
+    document = _parse_numbers(body) if len(body) >= _LARGE else None
+    if document is None:
+        document = _parse(_decode(body))
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {quote(document)} Is not object")
     return document
@@ -76,6 +82,32 @@ def number_too_big(body: bytes) -> ServingError:
         except JsonSyntaxError as error:
             return _parse_error(f"{error} at offset: {_offset(_decode(body), error.position)}")
     return _parse_error(_NUMBER_TOO_BIG)
+
+
+def _parse_numbers(body: bytes) -> dict[str, Any] | None:
+    """The object in a body of hardly anything but numbers, three times as quick; None where that does not go.
+
+    While a parser runs no other thread does: a large picture as a list of numbers would hold up every other request.
+    """
+    quotes = body.count(b'"')
+    if quotes > _FEW_QUOTES:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    # It keeps the last of two members of the same name: then quotes are missing.
+    return document if isinstance(document, dict) and _quotes(document) == quotes else None
+
+
+def _quotes(document: dict[str, Any]) -> int:
+    """The quotes round the names and strings of a document, without those deep inside it."""
+    count = 0
+    for value in document.values():
+        rows = value if isinstance(value, list) else [value]
+        for row in rows if rows and isinstance(rows[0], (dict, str)) else ():
+            count += 2 * len(row) if isinstance(row, dict) else 2 * isinstance(row, str)
+    return count + 2 * len(document)
 
 
 def _parse(text: str) -> Any:
