@@ -9,6 +9,14 @@ import time
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
+LARGE_BYTES = 2**20
+"""From this size on a request or an answer is worth a `trim_soon`."""
+
+_TRIM_SECONDS = 1.0
+_asked = threading.Event()
+# Taken for good by who starts the thread.
+_unstarted = threading.Lock()
+
 
 def dismantle(graph: tf.Graph) -> None:
     """Free a graph that nobody uses any more; it is full of reference cycles, which wait long for a collector."""
@@ -21,17 +29,6 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):
         return
-
-
-LARGE_BYTES = 2**20
-"""From this size on a request or an answer is worth a `trim_soon`."""
-
-_TRIM_SECONDS = 1.0
-
-
-_asked = threading.Event()
-# Taken for good by who starts the thread.
-_unstarted = threading.Lock()
 
 
 def trim_soon() -> None:
