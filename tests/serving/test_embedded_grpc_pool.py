@@ -69,6 +69,18 @@ def test_a_task_may_say_that_it_is_about_to_end(pool):
     assert pool.in_flight == 0
 
 
+def test_tasks_that_are_held_are_taken_on_and_run_later(pool):
+    ran: list[int] = []
+    pool.hold()
+    ended = ended_tasks(pool, [lambda number=number: ran.append(number) for number in range(5)])
+    assert not ended.acquire(timeout=0.05)
+    assert (pool.in_flight, ran) == (5, [])
+    pool.go_on()
+    for _ in range(5):
+        assert ended.acquire(timeout=TIMEOUT)
+    assert sorted(ran) == list(range(5))
+
+
 def test_done_callbacks_run_once_whether_added_before_or_after_the_end(pool):
     may_end, ended, told = threading.Event(), threading.Event(), []
     task = pool.submit(may_end.wait, TIMEOUT)

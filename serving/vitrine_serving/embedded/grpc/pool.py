@@ -64,6 +64,8 @@ class CallPool:
         self._current = threading.local()
         # How many tasks were given to the pool and have not ended, or said that they as good as have.
         self.in_flight = 0
+        self._holding = False
+        self._go_on = threading.Event()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Task:
         task = Task(function, arguments)
@@ -82,6 +84,14 @@ class CallPool:
         if task is not None:
             self._land(task)
 
+    def hold(self) -> None:
+        """Take on tasks, and run none before `go_on`."""
+        self._holding = True
+
+    def go_on(self) -> None:
+        self._holding = False
+        self._go_on.set()
+
     def shutdown(self) -> None:
         """Let the threads end after what was submitted; does not wait for them."""
         for _ in range(self._started):
@@ -99,6 +109,8 @@ class CallPool:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
+            if self._holding:
+                self._go_on.wait()
             self._current.task = task
             task.run()
             self._land(task)

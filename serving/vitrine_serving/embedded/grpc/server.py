@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,9 @@ from vitrine_serving.embedded.grpc.health import Health
 from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Services, handlers
 
+# How long calls may be on their way from a connection to the pool when the server is to stop.
+_SETTLE_SECONDS = 1.0
+_MOMENT_SECONDS = 0.1
 _EXHAUSTED = ServingError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 
 
@@ -73,7 +77,23 @@ def start(
     server.start()
 
     def stop(grace: float) -> None:
-        server.stop(grace).wait()
+        deadline = time.monotonic() + grace
+        # gRPC cancels the calls that it has not handed over yet. While none is answered few new ones come, and those
+        # that are there are handed over.
+        pool.hold()
+        _wait_until_settled(pool, min(grace, _SETTLE_SECONDS))
+        stopped = server.stop(max(0.0, deadline - time.monotonic()))
+        pool.go_on()
+        stopped.wait()
         pool.shutdown()
 
     return stop
+
+
+def _wait_until_settled(pool: CallPool, seconds: float) -> None:
+    """Until no call has come for a moment, or the time is up."""
+    deadline = time.monotonic() + seconds
+    before = -1
+    while pool.in_flight != before and time.monotonic() < deadline:
+        before = pool.in_flight
+        time.sleep(_MOMENT_SECONDS)

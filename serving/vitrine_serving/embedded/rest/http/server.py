@@ -27,6 +27,8 @@ _RECEIVE_BYTES = 256 * 1024
 _RECEIVES_AT_A_TURN = 16
 # What a refused client still sends is thrown away for so long: to cut it off would lose it the reply.
 _LINGER_SECONDS = 5.0
+# How long after its first bytes a request may still be on its way when its connection is shut.
+_REST_SECONDS = 1.0
 _LONGEST_TICK_SECONDS = 1.0
 _STOPPING_TICK_SECONDS = 0.02
 
@@ -192,6 +194,8 @@ class _Server:
                 return
             else:
                 received = connection.receive(buffer)
+                if received == 0 and self._waits_for_the_rest(connection):
+                    continue
                 if received == 0 and not (connection.expired and reader.begun is not None):
                     self._close(connection)
                     return
@@ -201,6 +205,17 @@ class _Server:
                     # Less than a full buffer was all there is for now.
                     receives_left = receives_left - 1 if received == _RECEIVE_BYTES else 0
                     reader.feed(buffer[: received or 0])
+
+    def _waits_for_the_rest(self, connection: Connection) -> bool:
+        """Whether the stop took the connection for idle as a request came in, which is then worth a short wait.
+
+        On Linux a socket that is shut for reading goes on taking in what comes.
+        """
+        begun = connection.reader.begun
+        if begun is None or not (self._stopping and connection.expired) or time.monotonic() > begun + _REST_SECONDS:
+            return False
+        time.sleep(_REST_SECONDS / 100)
+        return True
 
     def _enter(self, connection: Connection, request: Request) -> bool:
         """Answer the request, unless it has to wait: then another thread goes on with the connection."""
