@@ -159,8 +159,8 @@ def test_an_int64_is_read_exactly(number):
 @pytest.mark.parametrize(
     ("argument", "phrase"),
     [
-        ("--port=0", "--port: 0 is not a whole number from 1 to 65535"),
-        ("--port=65536", "--port: 65536 is not a whole number from 1 to 65535"),
+        ("--port=-1", "--port: -1 is not a whole number from 0 to 65535"),
+        ("--port=65536", "--port: 65536 is not a whole number from 0 to 65535"),
         ("--port=", "--port: '' is not a whole number"),
         ("--port=8500x", "--port: '8500x' is not a whole number"),
         ("--port=8_500", "--port: '8_500' is not a whole number"),

@@ -82,7 +82,9 @@ def test_a_version_copied_in_bit_by_bit_is_served_once_it_is_whole(start_server,
     server = start_server(put_version.base_path)
     slow = put_version.base_path / "2"
     slow.mkdir()
-    wait_until(lambda: "Could not find SavedModel" in server.states().get(2, ("", ""))[1], "the reason in the status")
+    wait_until(lambda: "load failed (try 1 of 6)" in server.log, "the first try has failed")
+    assert "Could not find SavedModel" in server.log
+    assert server.states()[2] == ("LOADING", "")
     assert answer(server) == 2.5
     shutil.copytree(written_models / "plus_three" / "variables", slow / "variables")
     shutil.copy(written_models / "plus_three" / "saved_model.pb", slow)
