@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from modelconfigs import model_list
 from processes import DEADLINE_SECONDS, wait_until
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 ONE = {"x": np.ones(1, np.float32)}
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -177,9 +178,18 @@ def check(server: ModelServer, service: str) -> int:
     return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=DEADLINE_SECONDS).status
 
 
-def reload(server: ModelServer, config) -> None:
-    request = model_management_pb2.ReloadConfigRequest(config=config)
-    server.models.HandleReloadConfigRequest(request, timeout=DEADLINE_SECONDS)
+def listed(folder: Path, **others: str) -> model_server_config_pb2.ModelServerConfig:
+    """The server's own model, and others with their fields as text."""
+    config = model_list(folder, **others)
+    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    return config
+
+
+def reload(
+    server: ModelServer, config: model_server_config_pb2.ModelServerConfig, metric_names: Sequence[str] = ()
+) -> model_management_pb2.ReloadConfigResponse:
+    request = model_management_pb2.ReloadConfigRequest(config=config, metric_names=metric_names)
+    return server.models.HandleReloadConfigRequest(request, timeout=DEADLINE_SECONDS)
 
 
 def test_health_by_model_and_of_the_server(server):
@@ -193,8 +203,7 @@ def test_health_of_models_that_come_and_go(server, folder, written_models):
     stub = health_pb2_grpc.HealthStub(server.channel)
     watched = stub.Watch(health_pb2.HealthCheckRequest(service="late"), timeout=DEADLINE_SECONDS)
     assert next(watched).status == SERVICE_UNKNOWN
-    config = model_list(folder, late="")
-    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    config = listed(folder, late="")
     # It has no version yet, which is what the client is told.
     assert status_of(lambda: reload(server, config))[0] is grpc.StatusCode.UNKNOWN
     assert next(watched).status == NOT_SERVING
@@ -203,8 +212,7 @@ def test_health_of_models_that_come_and_go(server, folder, written_models):
     (folder / "late" / "1").symlink_to(written_models / "plus_three")
     assert next(watched).status == SERVING
     wait_until(lambda: check(server, "") == SERVING, "the server is well again")
-    del config.model_config_list.config[0]
-    reload(server, config)
+    reload(server, listed(folder))
     assert [next(watched).status, next(watched).status] == [NOT_SERVING, SERVICE_UNKNOWN]
     watched.cancel()
 
@@ -213,11 +221,9 @@ def test_a_reload_tells_how_much_metrics_grew(server, folder, written_models):
     version = folder / "warm" / "1"
     shutil.copytree(written_models / "plus_two", version)
     savedmodels.write_warmup(version, *[savedmodels.predict_log("", x=[1])] * 3)
-    config = model_list(folder, warm="")
-    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    config = listed(folder, warm="")
     names = ["/tensorflow/core/graph_runs", "/tensorflow/serving/request_latency", "/unheard/of"]
-    request = model_management_pb2.ReloadConfigRequest(config=config, metric_names=names)
-    response = server.models.HandleReloadConfigRequest(request, timeout=DEADLINE_SECONDS)
+    response = reload(server, config, names)
     assert {metric.name: metric.int64_value_increase for metric in response.metric} == dict(
         zip(names, [3, 0, 0], strict=True)
     )
@@ -225,8 +231,7 @@ def test_a_reload_tells_how_much_metrics_grew(server, folder, written_models):
 
 def test_what_a_client_and_an_operator_see_of_a_load_that_is_tried_again(server, folder):
     (folder / "bad" / "1").mkdir(parents=True)
-    config = model_list(folder, bad="")
-    config.model_config_list.config.add(name=MODEL, base_path=str(folder / "models"), model_platform="tensorflow")
+    config = listed(folder, bad="")
     request = model_management_pb2.ReloadConfigRequest(config=config)
     pending = server.models.HandleReloadConfigRequest.future(request, timeout=DEADLINE_SECONDS)
     # A minute goes by between two tries.
@@ -237,8 +242,7 @@ def test_what_a_client_and_an_operator_see_of_a_load_that_is_tried_again(server,
     [bad] = [model for model in server.get("/v1/models").json()["models"] if model["name"] == "bad"]
     assert "Could not find SavedModel" in bad["versions"][0]["error"]
     pending.cancel()
-    del config.model_config_list.config[0]
-    reload(server, config)
+    reload(server, listed(folder))
 
 
 def test_watchers_that_leave_hold_up_nobody(server):

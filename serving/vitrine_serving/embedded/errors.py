@@ -63,6 +63,10 @@ class ServingError(Exception):
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
 
+    def untraced(self) -> ServingError:
+        """The same to a client, without the traceback that would keep the frames it went through in memory."""
+        return ServingError(self.code, self.message)
+
 
 class SignatureNotFoundError(ServingError):
     """The model has no signature of that name."""

@@ -50,8 +50,8 @@ def _serve(flags: Flags, stop: _Stop) -> None:
 
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
-    # TensorFlow's hundreds of thousands of objects stay for good: a look at all of them at every full collection would
-    # double the time that a large JSON body takes. What models bring comes later and can go again.
+    # TensorFlow's objects stay for good, and large JSON bodies make the collector look through all there are time and
+    # again. What models bring comes later and can go again.
     gc.freeze()
     for name in flags.ineffective:
         logger.warning("--%s has no effect here", name)

@@ -16,7 +16,7 @@ from vitrine_serving.embedded.errors import Code, ServingError, internal_error
 from vitrine_serving.embedded.grpc.pool import CallPool
 from vitrine_serving.embedded.grpc.service import Behavior
 from vitrine_serving.embedded.inference.deadlines import TimeLeft
-from vitrine_serving.embedded.inference.memory import LARGE_BYTES, trim_soon
+from vitrine_serving.embedded.inference.memory import trim_after
 from vitrine_serving.embedded.metrics.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def surrounded(
             response = behavior(request, time_left)
         except ServingError as failure:
             # With its traceback it would keep this call's request and arrays until the garbage collector comes.
-            error = ServingError(failure.code, failure.message)
+            error = failure.untraced()
         except DecodeError:
             error = ServingError(Code.INTERNAL, f"The request is no {request_class.DESCRIPTOR.full_name}")
         except Exception:
@@ -101,8 +101,7 @@ def surrounded(
             access_log(
                 _record(method, request, response, error, time.perf_counter() - started, context, len(serialized))
             )
-        if len(serialized) >= LARGE_BYTES:
-            trim_soon()
+        trim_after(len(serialized))
         finishing()
         return response if error is None else abort(context, error)
 
@@ -177,7 +176,7 @@ class Limited(grpc.GenericRpcHandler):
     def _refuser(self, method: str) -> grpc.RpcMethodHandler:
         def refuse(_request: None, _time_left: TimeLeft) -> None:
             # A new one each time: an error that is raised again keeps the tracebacks of all times.
-            raise ServingError(self._refusal.code, self._refusal.message)
+            raise self._refusal.untraced()
 
         behavior = surrounded(method, refuse, _Unread, self._hooks, self._pool.finishing)
         behavior.experimental_thread_pool = self._thread  # type: ignore[attr-defined]

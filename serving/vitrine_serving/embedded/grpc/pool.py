@@ -49,9 +49,9 @@ class Task:
 
 
 class CallPool:
-    """What gRPC's server needs of a ThreadPoolExecutor, without that one's events and locks for every task.
+    """What gRPC's server needs of a ThreadPoolExecutor, without that one's locks and conditions for every task.
 
-    With it a call costs the server about a tenth less CPU (python -m benchmarks.embedded --only cpu).
+    Those are a part of what a small call costs.
     """
 
     def __init__(self, threads: int, prefix: str) -> None:

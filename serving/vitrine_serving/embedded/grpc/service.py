@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 from vitrine_serving.embedded.core import Core, ModelTarget
 from vitrine_serving.embedded.errors import invalid_argument
 from vitrine_serving.embedded.inference.deadlines import TimeLeft
-from vitrine_serving.embedded.inference.memory import LARGE_BYTES, trim_soon
+from vitrine_serving.embedded.inference.memory import trim_after
 from vitrine_serving.embedded.inference.saved_model import check_input_names
 from vitrine_serving.embedded.inference.tensors import fill_proto, to_ndarray
 from vitrine_serving.embedded.messages import metadata_response, status_response
@@ -146,8 +146,7 @@ def handlers(services: Services, wrap: Wrapper) -> Iterable[grpc.GenericRpcHandl
 
 def _serialize(response: Any) -> bytes:
     serialized: bytes = response.SerializeToString()
-    if len(serialized) >= LARGE_BYTES:
-        trim_soon()
+    trim_after(len(serialized))
     return serialized
 
 

@@ -141,4 +141,4 @@ def _fail(tasks: list[BatchTask], error: Exception) -> None:
     for task in tasks:
         if not task.answer.done():
             # Each waiting thread raises it, and adds its own traceback.
-            task.answer.set_exception(ServingError(error.code, error.message))
+            task.answer.set_exception(error.untraced())

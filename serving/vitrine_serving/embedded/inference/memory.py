@@ -9,9 +9,7 @@ import time
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-LARGE_BYTES = 2**20
-"""From this size on a request or an answer is worth a `trim_soon`."""
-
+_LARGE_BYTES = 2**20
 _TRIM_SECONDS = 1.0
 _asked = threading.Event()
 # Taken for good by who starts the thread.
@@ -31,12 +29,14 @@ def trim() -> None:
         return
 
 
-def trim_soon() -> None:
-    """Have `trim` called in a second, once for everybody who asks until then.
+def trim_after(message_bytes: int) -> None:
+    """After a request or an answer that was large, have `trim` called in a second, once for all until then.
 
     The C library keeps freed memory for each thread that had some: a few large requests on every thread
     would look like a leak of gigabytes.
     """
+    if message_bytes < _LARGE_BYTES:
+        return
     if _unstarted.acquire(blocking=False):
         threading.Thread(target=_trim_when_asked, name="trim-memory", daemon=True).start()
     _asked.set()

@@ -240,7 +240,7 @@ class ServableManager:
             )
         except ServingError as error:
             # The status outlives the load, whose model the traceback of the original would keep in memory.
-            return ServingError(error.code, error.message)
+            return error.untraced()
         except Exception as error:
             logger.exception("Unexpected failure while loading %s", version.path)
             return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")

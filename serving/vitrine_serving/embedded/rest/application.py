@@ -9,7 +9,7 @@ import uuid
 
 from vitrine_serving.embedded.core import Core
 from vitrine_serving.embedded.errors import Code, ServingError, internal_error
-from vitrine_serving.embedded.inference.memory import LARGE_BYTES, trim_soon
+from vitrine_serving.embedded.inference.memory import trim_after
 from vitrine_serving.embedded.rest.hooks import Exchange, RestHooks
 from vitrine_serving.embedded.rest.http.messages import Request, Response, error_page
 from vitrine_serving.embedded.rest.model_api import Answer, ModelApi, failure
@@ -100,8 +100,7 @@ class RestApplication:
             api = route.api.value if route.api in MODEL_APIS else ""
             self._hooks.on_finished(route.target.name, answer.version, answer.signature_name, api, answer.code, seconds)
         response = answer.response
-        if max(len(request.body), len(response.body)) >= LARGE_BYTES:
-            trim_soon()
+        trim_after(max(len(request.body), len(response.body)))
         if not self._traced:
             return response
         request_id = request.headers.get(b"x-request-id", b"").decode("latin-1")

@@ -85,7 +85,7 @@ def number_too_big(body: bytes) -> ServingError:
 
 
 def _parse_numbers(body: bytes) -> dict[str, Any] | None:
-    """The object in a body of hardly anything but numbers, three times as quick; None where that does not go.
+    """The object in a body of hardly anything but numbers, by a quicker parser; None where that does not go.
 
     While a parser runs no other thread does: a large picture as a list of numbers would hold up every other request.
     """
