@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -11,30 +11,62 @@ from numpy.typing import NDArray
 
 from vitrine_client import tensors
 from vitrine_client.errors import BadResponse, InvalidInput
+from vitrine_client.model_config import ModelConfig
 from vitrine_client.results import Metadata, ModelStatus, Signature, TensorInfo, VersionStatus
-from vitrine_client.wire import metadata_pb2, model_pb2, predict_pb2, status_pb2
+from vitrine_client.wire import config_pb2, fields, health_pb2, metadata_pb2, model_pb2, predict_pb2, status_pb2
 
 _Message = TypeVar("_Message", bound=Message)
 
+# What a server's health speaks of besides its models. TensorFlow Serving names its services without the package, too.
+_SERVICES = ("", "PredictionService", "ModelService")
+_SERVICE_PREFIXES = ("tensorflow.serving.", "grpc.health.")
+# Protobuf's own limit.
+_MAX_BYTES = 2**31 - 1
 
-def model_spec(model: str, version: int | None, signature_name: str = "") -> model_pb2.ModelSpec:
+
+def model_spec(
+    model: str, version: int | None = None, label: str | None = None, signature_name: str = ""
+) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=model, signature_name=signature_name)
     if version is not None:
         spec.version.value = version
+    elif label is not None:
+        spec.version_label = label
     return spec
 
 
-def predict_request(spec: model_pb2.ModelSpec, inputs: Mapping[str, NDArray[Any]]) -> predict_pb2.PredictRequest:
-    """A request with arrays that came from `tensors.as_array`."""
-    request = predict_pb2.PredictRequest(model_spec=spec)
+def predict_bytes(
+    spec: model_pb2.ModelSpec, inputs: Mapping[str, NDArray[Any]], output_filter: Sequence[str] = ()
+) -> bytes:
+    """A serialized PredictRequest with arrays that came from `tensors.as_array`.
+
+    Raises:
+        InvalidInput: larger than a message can be.
+    """
+    parts: list[bytes | memoryview] = [predict_pb2.PredictRequest(model_spec=spec).SerializeToString()]
     for name, array in inputs.items():
-        request.inputs[name].CopyFrom(tensors.encode(array))
-    return request
+        # Before they are copied: protobuf would fill the memory with strings first.
+        if array.dtype.kind == "O" and (size := sum(map(len, array.flat))) > _MAX_BYTES:
+            raise _oversize(f"{size} bytes")
+        parts += fields.map_entry(predict_pb2.PredictRequest.INPUTS_FIELD_NUMBER, name, tensors.encode(array))
+    if output_filter:
+        parts.append(predict_pb2.PredictRequest(output_filter=output_filter).SerializeToString())
+    size = sum(map(len, parts))
+    if size > _MAX_BYTES:
+        raise _oversize(f"{size} bytes")
+    # The only copy of the numbers.
+    return b"".join(parts)
 
 
-def outputs_of(response: predict_pb2.PredictResponse) -> dict[str, NDArray[Any]]:
-    """The outputs by name. Raises BadResponse for a tensor that cannot be read."""
-    return {name: tensors.decode(tensor, f"outputs[{name!r}]") for name, tensor in response.outputs.items()}
+def outputs_from(content: bytes) -> dict[str, NDArray[Any]]:
+    """The outputs of a serialized PredictResponse by name. Raises BadResponse where one cannot be read."""
+    try:
+        found = fields.map_entries(content, predict_pb2.PredictResponse.OUTPUTS_FIELD_NUMBER)
+    except ValueError:
+        # Broken, or in a form that is legal but that no server writes: protobuf tells which.
+        outputs = parse(predict_pb2.PredictResponse, content).outputs
+        found = {name: memoryview(tensor.SerializeToString()) for name, tensor in outputs.items()}
+    return {name: tensors.decode(tensor, f"outputs[{name!r}]") for name, tensor in found.items()}
 
 
 def status_of(model: str, response: status_pb2.GetModelStatusResponse) -> ModelStatus:
@@ -72,12 +104,49 @@ def metadata_from(model: str, spec: model_pb2.ModelSpec, signature_defs: metadat
     return Metadata(model, spec.version.value, signatures)
 
 
+def reload_request(models: Sequence[ModelConfig]) -> bytes:
+    """A ReloadConfigRequest: from now on serve these models and no others."""
+    request = config_pb2.ReloadConfigRequest()
+    listed = request.config.model_config_list
+    # Set for no models at all, too.
+    listed.SetInParent()
+    for model in models:
+        config = listed.config.add(
+            name=model.name, base_path=model.base_path, model_platform=model.platform, version_labels=model.labels
+        )
+        if model.latest is not None:
+            config.model_version_policy.latest.num_versions = model.latest
+        elif model.all:
+            config.model_version_policy.all.SetInParent()
+        elif model.specific:
+            config.model_version_policy.specific.versions.extend(model.specific)
+    return serialize(request)
+
+
+def reload_refusal(content: bytes) -> tuple[str, str] | None:
+    """Code's name and message of a serialized ReloadConfigResponse, None for OK. Raises BadResponse where it is none.
+
+    A code that gRPC does not have is UNKNOWN.
+    """
+    status = parse(config_pb2.ReloadConfigResponse, content).status
+    if status.error_code == status_pb2.OK:
+        return None
+    known = status.error_code in status_pb2.Code.values()
+    return status_pb2.Code.Name(status.error_code if known else status_pb2.UNKNOWN), status.error_message
+
+
+def models_listed(content: bytes) -> tuple[str, ...]:
+    """The models of a serialized HealthListResponse, sorted. Raises BadResponse where it is none."""
+    statuses = parse(health_pb2.HealthListResponse, content).statuses
+    return tuple(sorted(name for name in statuses if name not in _SERVICES and not name.startswith(_SERVICE_PREFIXES)))
+
+
 def serialize(request: Message) -> bytes:
     """A request's bytes. Raises InvalidInput where it is larger than a message can be."""
     try:
         return request.SerializeToString()
     except (ValueError, EncodeError) as error:
-        raise InvalidInput(f"a request over 2 GiB cannot be sent ({error}): split it") from error
+        raise _oversize(str(error)) from error
 
 
 def parse(message: type[_Message], content: bytes) -> _Message:
@@ -96,6 +165,10 @@ def parse_json(message: type[_Message], value: object) -> _Message:
         return json_format.ParseDict(value, message(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise BadResponse(f"not a {message.DESCRIPTOR.name} object: {error}") from error
+
+
+def _oversize(said: str) -> InvalidInput:
+    return InvalidInput(f"a request over 2 GiB cannot be sent ({said}): split it")
 
 
 def _tensor_info(info: metadata_pb2.TensorInfo) -> TensorInfo:

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from vitrine_client.wire import health_pb2 as listing_pb2
 from vitrine_serving.embedded.grpc.service import MODEL_SERVICE, PREDICTION_SERVICE
 
+_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Response = health_pb2.HealthCheckResponse
 _STATUS = {True: _Response.SERVING, False: _Response.NOT_SERVING}
 
@@ -20,11 +22,12 @@ _Send = Callable[[health_pb2.HealthCheckResponse | None], None]
 class Health(health_pb2_grpc.HealthServicer):
     """Answers `Check` and `Watch` for the whole server (empty name), its services and every model by name.
 
-    Everything but `Check` happens on one thread, so that no lock is held while a response is sent: sending waits for
-    gRPC's own thread, which at that moment may be telling us of a client that left.
+    `List` tells of all of them at once. Everything but it and `Check` happens on one thread, so that no lock is held
+    while a response is sent: sending waits for gRPC's own thread, which at that moment may be telling us of a client
+    that left.
     """
 
-    # Also for Check: health is asked for most of all when every other thread is at work.
+    # Also for `Check` and `List`: health is asked for most of all when every other thread is at work.
     _thread = ThreadPoolExecutor(1, "grpc-health")
 
     def __init__(self) -> None:
@@ -34,6 +37,11 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def add_to(self, server: grpc.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        # The standard has this method, but the package that serves the others does not yet.
+        listing = grpc.unary_unary_rpc_method_handler(
+            self.List, listing_pb2.HealthListRequest.FromString, listing_pb2.HealthListResponse.SerializeToString
+        )
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, {"List": listing})])
 
     def update(self, serving: Mapping[str, bool]) -> None:
         """Tell which of the configured models serve; the server as a whole does when all of them do."""
@@ -51,6 +59,14 @@ class Health(health_pb2_grpc.HealthServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, f"Unknown service: {request.service}")
         return _Response(status=status)
 
+    def List(
+        self, request: listing_pb2.HealthListRequest, context: grpc.ServicerContext
+    ) -> listing_pb2.HealthListResponse:
+        response = listing_pb2.HealthListResponse()
+        for name, status in self._statuses.items():
+            response.statuses[name].status = status  # type: ignore[assignment]
+        return response
+
     def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext, send: _Send) -> None:
         send(self._response(request.service))
         if self._stopped:
@@ -63,6 +79,7 @@ class Health(health_pb2_grpc.HealthServicer):
     # gRPC hands such a method a function to send with, and no thread waits while there is nothing to send.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
     Check.experimental_thread_pool = Watch.experimental_thread_pool = _thread  # type: ignore[attr-defined]
+    List.experimental_thread_pool = _thread  # type: ignore[attr-defined]
 
     def _update(self, statuses: dict[str, int]) -> None:
         """Take these statuses for the present ones; who watches one that differs is told."""
