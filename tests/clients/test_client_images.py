@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vitrine_client import InvalidInput
-from vitrine_client.images import encode_images
+from vitrine_client.images import ImageOptions, encode_image, encode_images, picture_list
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -19,21 +20,38 @@ def decoded(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-def test_paths_and_bytes_pass_untouched(tmp_path: Path):
+@pytest.fixture
+def jpeg(encode: Callable[..., bytes]) -> bytes:
+    return encode(format="JPEG")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_files_of_the_usual_formats_pass_untouched(tmp_path: Path, encode: Callable[..., bytes], format: str):
+    content = encode(format=format)
     path = tmp_path / "picture.anything"
-    path.write_bytes(b"anything\x00")
-    assert encode_images([path, str(path), b"other", bytearray(b"more"), memoryview(b"yet more")]) == [
-        b"anything\x00",
-        b"anything\x00",
-        b"other",
-        b"more",
-        b"yet more",
-    ]
+    path.write_bytes(content)
+    pictures = [path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content)]
+    with path.open("rb") as file:
+        assert encode_images([*pictures, file]) == [content] * 7
 
 
-def test_any_iterable_will_do():
-    assert encode_images(picture for picture in (b"a", b"b")) == [b"a", b"b"]
-    assert encode_images((b"a",)) == [b"a"]
+def test_an_open_file_is_read_once_from_where_it_stands(jpeg: bytes):
+    file = io.BytesIO(b"header" + jpeg)
+    file.seek(6)
+    assert encode_images([file]) == [jpeg]
+    with pytest.raises(InvalidInput, match=r"images\[0\]: .*nothing left to read.*seek\(0\)"):
+        encode_images([file])
+
+
+def test_any_iterable_will_do(jpeg: bytes):
+    assert encode_images(picture for picture in (jpeg, jpeg)) == [jpeg, jpeg]
+    assert encode_images((jpeg,)) == [jpeg]
+
+
+def test_a_list_of_pictures_is_not_consumed(jpeg: bytes):
+    pictures = iter([jpeg, jpeg])
+    assert picture_list(pictures) is pictures
+    assert next(pictures) is jpeg
 
 
 def test_arrays_keep_every_pixel():
@@ -58,7 +76,8 @@ def test_pil_images_keep_every_pixel(mode: str):
 
 
 @pytest.mark.parametrize(
-    "single", ["rose.jpg", Path("rose.jpg"), b"bytes", PIXELS, PIXELS[None], Image.fromarray(PIXELS)]
+    "single",
+    ["rose.jpg", Path("rose.jpg"), b"bytes", io.BytesIO(b"file"), PIXELS, PIXELS[None], Image.fromarray(PIXELS)],
 )
 def test_a_single_picture_is_refused_with_the_way_out(single: object):
     with pytest.raises(InvalidInput, match=r"write \[picture\]"):
@@ -82,16 +101,18 @@ def test_no_picture_is_refused(nothing: object):
         (np.zeros(5, np.uint8), r"\(5,\)"),
         (b"", "no bytes"),
         (None, "NoneType is not a picture"),
+        (io.StringIO("text"), "open for text.*'rb'"),
         (Image.new("CMYK", (2, 2)), r"mode CMYK.*convert\('RGB'\)"),
         (Image.new("F", (2, 2)), "mode F"),
+        (Image.new("RGB", (0, 2)), "cannot be encoded"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_position(wrong: object, reason: str):
+def test_what_is_no_picture_is_refused_by_position(jpeg: bytes, wrong: object, reason: str):
     with pytest.raises(InvalidInput, match=rf"^images\[1\]: .*{reason}"):
-        encode_images([b"good", wrong])
+        encode_images([jpeg, wrong])
 
 
-def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Path):
+def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Path, jpeg: bytes):
     empty = tmp_path / "empty.png"
     empty.touch()
     for path, reason in [
@@ -100,9 +121,18 @@ def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Pa
         (empty, "empty file"),
         ("a\x00b", "null"),
     ]:
-        with pytest.raises(InvalidInput, match=rf"images\[1\]: .*{reason}") as info:
-            encode_images([b"good", path])
+        with pytest.raises(InvalidInput, match=rf"^images\[1\]: .*{reason}") as info:
+            encode_images([jpeg, path])
         assert repr(str(path)) in str(info.value)
+
+
+def test_a_closed_file_is_refused_by_its_name(tmp_path: Path):
+    path = tmp_path / "picture.png"
+    path.touch()
+    file = path.open("rb")
+    file.close()
+    with pytest.raises(InvalidInput, match=r"^images\[0\]: cannot read the file .*picture\.png.*closed"):
+        encode_images([file])
 
 
 def test_a_truncated_pil_image_is_refused(tmp_path: Path):
@@ -117,3 +147,29 @@ def test_a_truncated_pil_image_is_refused(tmp_path: Path):
 def test_something_that_cannot_be_iterated_is_refused():
     with pytest.raises(InvalidInput, match="int where a list of pictures belongs"):
         encode_images(3)
+
+
+def test_one_picture_is_named_by_the_position_it_is_given():
+    with pytest.raises(InvalidInput, match=r"^images\[41\]: "):
+        encode_image(b"nonsense", 41, ImageOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_side": 0}, "max_side=0.*whole number"),
+        ({"max_side": 12.5}, "max_side=12.5"),
+        ({"max_side": True}, "max_side=True"),
+        ({"max_side": "512"}, "max_side='512'"),
+        ({"check": "thorough"}, "check='thorough'.*'auto', 'quick', 'full', 'off'"),
+        ({"check": ["full"]}, "check="),
+        ({"allow_urls": "yes"}, "allow_urls='yes'"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, object], reason: str):
+    with pytest.raises(InvalidInput, match=reason):
+        ImageOptions(**options)
+
+
+def test_numpy_numbers_will_do_as_max_side():
+    assert ImageOptions(max_side=np.int64(300)) == ImageOptions(max_side=300)
