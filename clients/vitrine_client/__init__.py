@@ -5,10 +5,13 @@
     with GrpcClient("localhost:8500", model="flowers") as client:
         [prediction] = client.classify(["rose.jpg"])
 
-`RestClient` has the same methods; `vitrine_client.errors` tells what they raise.
+`RestClient` and `AsyncGrpcClient` have the same methods; `vitrine_client.errors` tells what they raise.
 """
 
-from vitrine_client.base import Client
+from typing import TYPE_CHECKING, Any
+
+from vitrine_client.aio import AsyncGrpcClient
+from vitrine_client.blocking import Client
 from vitrine_client.errors import (
     BadResponse,
     DeadlineExceeded,
@@ -21,7 +24,7 @@ from vitrine_client.errors import (
 )
 from vitrine_client.grpc import GrpcClient
 from vitrine_client.images import ImageLike
-from vitrine_client.rest import RestClient
+from vitrine_client.model_config import ModelConfig
 from vitrine_client.results import (
     Metadata,
     ModelStatus,
@@ -30,8 +33,14 @@ from vitrine_client.results import (
     TensorInfo,
     VersionStatus,
 )
+from vitrine_client.settings import TLS
+
+if TYPE_CHECKING:
+    from vitrine_client.rest import RestClient
 
 __all__ = [
+    "TLS",
+    "AsyncGrpcClient",
     "BadResponse",
     "Client",
     "DeadlineExceeded",
@@ -39,6 +48,7 @@ __all__ = [
     "ImageLike",
     "InvalidInput",
     "Metadata",
+    "ModelConfig",
     "ModelNotFound",
     "ModelStatus",
     "Overloaded",
@@ -51,3 +61,12 @@ __all__ = [
     "VersionStatus",
     "VitrineError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # HTTP libraries are a quarter of what importing this package costs, and who asks by gRPC needs none.
+    if name == "RestClient":
+        from vitrine_client.rest import RestClient
+
+        return RestClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,201 +1,194 @@
-"""What all blocking clients share: checked arguments, classification, waiting, life cycle."""
+"""What all clients share: checked arguments, and the steps that each call takes."""
 
 from __future__ import annotations
 
+import secrets
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vitrine_client import classification, tensors
-from vitrine_client.errors import (
-    DeadlineExceeded,
-    InvalidInput,
-    ModelNotFound,
-    Overloaded,
-    Unavailable,
-    VitrineError,
-    located,
+from vitrine_client import classification, flows, pictures, tensors
+from vitrine_client.errors import InvalidInput, VitrineError, located
+from vitrine_client.images import ImageLike, ImageOptions, picture_list
+from vitrine_client.results import Metadata, ModelStatus, Prediction
+from vitrine_client.selection import Selection, is_text
+from vitrine_client.settings import (
+    REQUEST_ID,
+    Headers,
+    Token,
+    check_positive,
+    check_retries,
+    check_timeout,
+    checked_headers,
 )
-from vitrine_client.images import ImageLike, encode_images
-from vitrine_client.results import Metadata, ModelStatus, Prediction, TensorInfo
+from vitrine_client.steps import Call, GetMetadata, GetStatus, Predict, Reload, Steps
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from vitrine_client.model_config import ModelConfig
 
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-_LONGEST_TIMEOUT = 365 * 24 * 3600
+CLOSED = "the client is closed: open another one"
 
 
-class Client(ABC):
-    """One model on one server. Use it as a context manager, or `close()` it; it may be used by several threads.
+class ClientBase:
+    """One model on one server, or on several servers that serve it alike."""
 
-    Every method raises the errors of `vitrine_client.errors`, and RuntimeError once the client is closed.
-    """
-
-    def __init__(self, address: str, transport: str, *, model: str, version: int | None, timeout: float) -> None:
-        if not isinstance(model, str) or not model or not _is_text(model):
-            raise InvalidInput(f"model={model!r}: give the name that the server knows the model by")
-        _check_version(version)
-        _check_timeout(timeout)
-        self._server = f"{address} ({transport})"
-        self._model = model
-        self._version = None if version is None else int(version)
+    def __init__(
+        self,
+        server: str,
+        *,
+        model: str,
+        version: int | None,
+        label: str | None,
+        timeout: float,
+        retries: int,
+        token: Token | None,
+        headers: Headers | None,
+        max_batch_size: int | None,
+    ) -> None:
+        self._selection = Selection(model, version, label)
+        check_timeout(timeout)
+        check_retries(retries)
+        if max_batch_size is not None:
+            check_positive(max_batch_size, "max_batch_size")
+        self._server = server
         self._timeout = timeout
+        self._retries = retries
+        self._token = token
+        self._headers = headers if callable(headers) else checked_headers(headers or {})
+        if not callable(token):
+            _authorization(token)
+        self._limit = flows.BatchLimit(max_batch_size)
         self._closed = False
 
-    def classify(self, images: Iterable[ImageLike], signature_name: str = "serving_default") -> list[Prediction]:
-        """What the model sees in each picture, in one request.
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._selection} at {self._server}>"
 
-        Args:
-            images: paths, bytes of image files, PIL images or uint8 arrays (H, W), (H, W, 1), (H, W, 3).
-            signature_name: a signature with `image_bytes` in, `labels` and `scores` out.
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} has connections of its own and cannot be pickled: make one there")
 
-        Raises:
-            InvalidInput: a picture that cannot be read or decoded. Nothing is sent where this shows beforehand.
-        """
-        signature_name = _checked_signature(signature_name)
-        pictures = encode_images(images)
-        inputs = {classification.INPUT: tensors.as_array(pictures, classification.INPUT)}
-        with self._call("classify", self._version):
-            outputs = self._predict(inputs, signature_name, classification.OUTPUTS)
-            return classification.predictions_of(outputs, len(pictures))
+    def _begin(
+        self,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Call:
+        if self._closed:
+            raise RuntimeError(CLOSED)
+        if timeout is None:
+            timeout = self._timeout
+        else:
+            check_timeout(timeout)
+        selection = self._selection.narrowed(version, label)
+        return Call(selection, time.monotonic() + timeout, timeout, self._headers_with(headers))
 
-    def predict(
-        self, inputs: Mapping[str, ArrayLike], signature_name: str = "serving_default"
-    ) -> dict[str, NDArray[Any]]:
-        """Any signature's outputs by name, as numpy arrays.
+    def _headers_with(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+        """What goes along with a call: an id to find it by, the client's headers, and those of the call alone."""
+        given = checked_headers(self._headers()) if callable(self._headers) else self._headers
+        together = {REQUEST_ID: secrets.token_hex(16), **given}
+        if self._token is not None:
+            token = self._token() if callable(self._token) else self._token
+            together["authorization"] = _authorization(token)
+        if headers:
+            together.update(checked_headers(headers))
+        return together
 
-        Args:
-            inputs: array-likes by input name. numpy arrays keep their dtype; Python numbers become float32 or int32.
-                Strings are `bytes` or `str`.
+    def _pictures(
+        self,
+        method: str,
+        call: Call,
+        images: Iterable[ImageLike],
+        task: pictures.Task[Any],
+        options: ImageOptions,
+        *,
+        on_error: pictures.OnError = "raise",
+        first: int = 0,
+    ) -> Steps[list[Any]]:
+        def steps() -> Steps[list[Any]]:
+            listed = list(picture_list(images))
+            if not listed:
+                raise InvalidInput("images: nothing to classify: give at least one picture")
+            return (yield from pictures.ask(call, listed, task, options, self._limit, on_error=on_error, first=first))
 
-        Returns:
-            Arrays with the model's dtypes; strings are object arrays of `bytes`, bfloat16 becomes float32.
-        """
-        if not isinstance(inputs, Mapping) or not inputs:
-            raise InvalidInput('inputs: give a dict of arrays by input name, such as {"image_bytes": [...]}')
-        signature_name = _checked_signature(signature_name)
-        for name in inputs:
-            if not isinstance(name, str) or not _is_text(name):
-                raise InvalidInput(f"inputs: {name!r} where the name of an input belongs")
-        arrays = {name: tensors.as_array(values, f"inputs[{name!r}]") for name, values in inputs.items()}
-        with self._call("predict", self._version):
-            return self._predict(arrays, signature_name, None)
+        answers = yield from flows.told(call, method, self._server, steps())
+        if on_error == "skip":
+            return [answer for answer in answers if not isinstance(answer, VitrineError)]
+        asked = f"{method} of {call.selection} at {self._server}"
+        return [located(answer, asked) if isinstance(answer, VitrineError) else answer for answer in answers]
 
-    def status(self) -> ModelStatus:
-        """The state of the model's versions; of one version, where the client is for one."""
-        with self._call("status", self._version):
-            return self._status(self._version, self._timeout)
-
-    def metadata(self) -> Metadata:
-        """The signatures of the client's version, or of the highest loaded one."""
-        with self._call("metadata", self._version):
-            return self._metadata()
-
-    def wait_until_available(self, version: int | None = None, timeout: float = 60.0) -> int:
-        """Waits until a version answers requests and returns its number.
-
-        Args:
-            version: the version to wait for; the client's own, or else any, if None.
-            timeout: seconds. A server that is not there yet is waited for, too.
-
-        Raises:
-            DeadlineExceeded: the message tells the last seen state, with the reason where loading failed.
-        """
-        _check_version(version)
-        _check_timeout(timeout)
-        wanted = self._version if version is None else version
-        deadline = time.monotonic() + timeout
-        seen, pause = "", _FIRST_PAUSE
-        while True:
-            try:
-                with self._call("status", wanted):
-                    status = self._status(wanted, min(self._timeout, max(deadline - time.monotonic(), pause)))
-                if status.available:
-                    return status.available[0]
-                seen = "; ".join(str(version) for version in status.versions) or "no version"
-            except (ModelNotFound, Overloaded, Unavailable) as error:
-                seen = str(error)
-            except DeadlineExceeded as error:
-                # The last attempt is cut short by the deadline itself: what was seen before says more.
-                seen = seen or str(error)
-            if time.monotonic() + pause >= deadline:
-                asked = self._asked(f"wait_until_available ({timeout:g} s)", wanted)
-                raise located(DeadlineExceeded(f"last seen: {seen}"), asked)
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-
-    def close(self) -> None:
-        """Closes the connections. Closing twice is harmless."""
-        self._closed = True
-        self._disconnect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @abstractmethod
     def _predict(
         self,
-        inputs: Mapping[str, NDArray[Any]],
+        call: Call,
+        inputs: Mapping[str, ArrayLike],
         signature_name: str,
-        outputs: Mapping[str, TensorInfo] | None,
-    ) -> dict[str, NDArray[Any]]:
-        """One prediction. `outputs` is what the caller knows of them, for a transport that does not carry dtypes."""
+        output_filter: Iterable[str],
+    ) -> Steps[dict[str, NDArray[Any]]]:
+        arrays = _checked_inputs(inputs)
+        wanted = _checked_filter(output_filter)
+        steps = flows.predict(call, _checked_signature(signature_name), arrays, self._limit, wanted)
+        return self._told(call, "predict", steps)
 
-    @abstractmethod
-    def _status(self, version: int | None, timeout: float) -> ModelStatus: ...
+    def _status(self, call: Call) -> Steps[ModelStatus]:
+        return self._told(call, "status", _one(GetStatus(call)))
 
-    @abstractmethod
-    def _metadata(self) -> Metadata: ...
+    def _metadata(self, call: Call) -> Steps[Metadata]:
+        return self._told(call, "metadata", _one(GetMetadata(call)))
 
-    @abstractmethod
-    def _disconnect(self) -> None: ...
+    def _models(self, call: Call) -> Steps[tuple[ModelStatus, ...]]:
+        return self._told(call, "list of models", flows.models(call))
 
-    def _asked(self, method: str, version: int | None) -> str:
-        number = "" if version is None else f" version {version}"
-        return f"{method} of model {self._model!r}{number} at {self._server}"
+    def _reload(self, call: Call, models: Sequence[ModelConfig]) -> Steps[None]:
+        return self._told(call, "reload_config", _one(Reload(call, models)))
 
-    @contextmanager
-    def _call(self, method: str, version: int | None) -> Iterator[None]:
-        """Adds to any error inside what was asked, and of whom."""
-        if self._closed:
-            raise RuntimeError("the client is closed: open another one")
-        try:
-            yield
-        except VitrineError as error:
-            raise located(error, self._asked(method, version)) from error.__cause__
+    def _wait(self, call: Call) -> Steps[int]:
+        steps = flows.wait_until_available(call, self._timeout)
+        return self._told(call, f"wait_until_available ({call.timeout:g} s)", steps)
+
+    def _told(self, call: Call, method: str, steps: Steps[Any]) -> Steps[Any]:
+        return flows.told(call, method, self._server, steps)
+
+
+def classify_task(signature_name: str) -> pictures.Task[Prediction]:
+    return pictures.Task(_checked_signature(signature_name), classification.OUTPUTS, classification.predictions_of)
+
+
+def features_task(signature_name: str) -> pictures.Task[NDArray[Any]]:
+    return pictures.Task(_checked_signature(signature_name), None, classification.features_of)
+
+
+def _one(request: Predict | GetStatus | GetMetadata | Reload) -> Steps[Any]:
+    return (yield request)
+
+
+def _authorization(token: str | None) -> str:
+    value = f"Bearer {token}"
+    if token is not None and (not isinstance(token, str) or not token or " " in token):
+        raise InvalidInput("token: give the bearer token's text alone, without 'Bearer'")
+    checked_headers({"authorization": value}, "token")
+    return value
+
+
+def _checked_inputs(inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    if not isinstance(inputs, Mapping) or not inputs:
+        raise InvalidInput('inputs: give a dict of arrays by input name, such as {"image_bytes": [...]}')
+    for name in inputs:
+        if not isinstance(name, str) or not is_text(name):
+            raise InvalidInput(f"inputs: {name!r} where the name of an input belongs")
+    return {name: tensors.as_array(values, f"inputs[{name!r}]") for name, values in inputs.items()}
+
+
+def _checked_filter(output_filter: Iterable[str]) -> tuple[str, ...]:
+    names = (output_filter,) if isinstance(output_filter, str) else tuple(output_filter)
+    for name in names:
+        if not isinstance(name, str) or not name or not is_text(name):
+            raise InvalidInput(f"output_filter: {name!r} where the name of an output belongs")
+    return names
 
 
 def _checked_signature(name: str) -> str:
-    if not isinstance(name, str) or not _is_text(name):
+    if not isinstance(name, str) or not is_text(name):
         raise InvalidInput(f"signature_name={name!r}: give the name of a signature")
     # What the server takes an empty name for; REST's answers are looked up by it.
     return name or "serving_default"
-
-
-def _is_text(value: str) -> bool:
-    """Whether a string can be sent: half a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _check_version(version: int | None) -> None:
-    whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
-    if version is not None and not (whole and 0 <= version < 2**63):
-        raise InvalidInput(f"version={version!r}: give a whole number from 0, or None for the highest loaded one")
-
-
-def _check_timeout(timeout: float) -> None:
-    if not isinstance(timeout, (int, float)) or not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise InvalidInput(f"timeout={timeout!r}: give seconds above 0, at most a year")

@@ -1,4 +1,4 @@
-"""A classifier's `labels` and `scores` as predictions."""
+"""A classifier's outputs as predictions and features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from vitrine_client.errors import BadResponse
 from vitrine_client.results import Prediction, TensorInfo
 
-INPUT = "image_bytes"
 OUTPUTS = {"labels": TensorInfo("string", (None, None)), "scores": TensorInfo("float32", (None, None))}
 
 
@@ -31,6 +30,20 @@ def predictions_of(outputs: Mapping[str, NDArray[Any]], count: int) -> list[Pred
             f"labels of shape {labels.shape} and scores of shape {scores.shape} where ({count}, K) belongs"
         )
     return [_prediction(*row) for row in zip(labels.tolist(), scores.tolist(), strict=True)]
+
+
+def features_of(outputs: Mapping[str, NDArray[Any]], count: int) -> NDArray[Any]:
+    """The features [N, D] of `count` pictures: the output `features`, or the only one there is.
+
+    Raises:
+        BadResponse: there is no such output, or it does not have one row of numbers for each picture.
+    """
+    features = outputs.get("features", next(iter(outputs.values())) if len(outputs) == 1 else None)
+    if features is None:
+        raise BadResponse(f"no output 'features' among {sorted(outputs)}")
+    if features.dtype.kind != "f" or features.ndim < 2 or len(features) != count:
+        raise BadResponse(f"features of shape {features.shape} ({_kind(features)}) where ({count}, D) floats belong")
+    return features
 
 
 def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:

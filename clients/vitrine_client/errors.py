@@ -29,13 +29,20 @@ class VitrineError(Exception):
     """Base of all errors of this package.
 
     Attributes:
+        summary: what kind of failure this is, in a few words.
+        reason: what is wrong, without what was asked and of whom.
         server_message: the server's own words (or, where no server answered, the transport's); "" if there are none.
+        request_id: the `x-request-id` that went along; "" where nothing was sent.
+        positions: which of the pictures given are at fault, from 0, as far as that is known.
     """
 
     summary = "failed"
+    request_id = ""
+    positions: tuple[int, ...] = ()
 
     def __init__(self, message: str, server_message: str = "") -> None:
         super().__init__(message)
+        self.reason = message
         self.server_message = server_message
 
 
@@ -119,7 +126,7 @@ _BY_HTTP_STATUS: dict[int, type[VitrineError]] = {
 
 def error_of_grpc_status(code: grpc.StatusCode, message: str) -> type[VitrineError]:
     """The error that a failed gRPC call stands for; `message` is the server's."""
-    if code is grpc.StatusCode.FAILED_PRECONDITION and _names_missing_signature(message):
+    if code is grpc.StatusCode.FAILED_PRECONDITION and names_missing_signature(message):
         return InvalidInput
     return _BY_GRPC_STATUS[code]
 
@@ -131,13 +138,18 @@ def error_of_http_status(status: int) -> type[VitrineError]:
     return _BY_HTTP_STATUS.get(status, ServerError)
 
 
-def located(error: VitrineError, asked: str) -> VitrineError:
+def located(error: VitrineError, asked: str, advice: str = "", request_id: str = "") -> VitrineError:
     """The same error, its message beginning with what was asked (method, model, version) and of whom."""
     reason = f": {error}" if str(error) else ""
-    return type(error)(f"{asked}: {error.summary}{reason}", error.server_message)
+    told = type(error)(f"{asked}: {error.summary}{reason}{advice and f' ({advice})'}", error.server_message)
+    told.reason = error.reason
+    told.positions = error.positions
+    told.request_id = request_id
+    return told
 
 
-def _names_missing_signature(message: str) -> bool:
+def names_missing_signature(message: str) -> bool:
+    """Whether a server's message says that it has no signature of the name asked for."""
     # "Serving signature key "x" not found." or "Serving signature name: "x" not found in signature def": the wording
     # differs between versions.
     return "signature" in message.lower() and "not found" in message

@@ -2,86 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import grpc
-from google.protobuf.message import Message
-from numpy.typing import NDArray
 
-from vitrine_client import messages
-from vitrine_client.base import Client
-from vitrine_client.errors import InvalidInput, error_of_grpc_status
-from vitrine_client.results import Metadata, ModelStatus, TensorInfo
-from vitrine_client.wire import metadata_pb2, predict_pb2, status_pb2
+from vitrine_client import channel, forks, grpc_messages
+from vitrine_client.base import CLOSED
+from vitrine_client.blocking import Client
+from vitrine_client.model_config import ModelConfig
+from vitrine_client.settings import TLS, Headers, Token
+from vitrine_client.steps import Request
 
-_Message = TypeVar("_Message", bound=Message)
-
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
-_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-
-_OPTIONS = [
-    # A model's answer may well be over gRPC's 4 MiB.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # gRPC's own pauses grow to two minutes, in which a server that came back is not noticed.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+_Methods = Mapping[str, Callable[..., Any]]
 
 
 class GrpcClient(Client):
-    """A model on a server's gRPC port.
+    """A model on a server's gRPC port, or on several servers' that serve it alike.
+
+    It connects with the first call. Made before a fork (gunicorn with `--preload`, multiprocessing) and used only in
+    the children, it works in each of them. Once used, it tells a child that it cannot: gRPC's threads do not survive a
+    fork. Nor can a child use a client of its own where one was open in its parent; that, too, is told.
 
     Args:
-        target: `host:port`, or another gRPC name such as `dns:///host:port` or `unix:/path`.
+        target: `host:port`; a list of them, or `dns:///host:port` for a name with several addresses, to take turns
+            between them and go round one that is gone (the names in a list are looked up once); or another gRPC name,
+            such as `unix:/path`.
         model: the name that the server knows the model by.
-        version: None for the highest loaded one.
-        timeout: seconds from a call to its whole answer.
+        version, label: the version to ask, by number or by label; the highest loaded one if both are None.
+        timeout: seconds from a call to its whole answer, retries included.
+        retries: how often a call is made again that the server could not take (UNAVAILABLE, RESOURCE_EXHAUSTED,
+            CANCELLED), 0 to 4; pauses begin at 0.1 s and double.
+        tls: transport security; None for none.
+        token: sent as `authorization: Bearer ...`, or a function that returns the present one for each call. Without
+            `tls` anybody on the way can read it.
+        headers: texts by name that go along with every call, or a function that returns them for each call, such as
+            one that injects the present trace.
+        max_batch_size: rows in one request; larger batches are sent in parts. None learns it from the server's refusal
+            of a larger one.
 
     Raises:
         InvalidInput: an argument that cannot be used.
     """
 
-    def __init__(self, target: str, *, model: str, version: int | None = None, timeout: float = 30.0) -> None:
-        if not isinstance(target, str) or not target or target.startswith(("http://", "https://")):
-            raise InvalidInput(f"target={target!r}: give host:port, such as localhost:8500; URLs are RestClient's")
-        super().__init__(target, "gRPC", model=model, version=version, timeout=timeout)
-        self._channel = grpc.insecure_channel(target, options=_OPTIONS)
-        self._methods = {path: self._channel.unary_unary(path) for path in (_PREDICT, _METADATA, _STATUS)}
-
-    def _predict(
+    def __init__(
         self,
-        inputs: Mapping[str, NDArray[Any]],
-        signature_name: str,
-        outputs: Mapping[str, TensorInfo] | None,
-    ) -> dict[str, NDArray[Any]]:
-        spec = messages.model_spec(self._model, self._version, signature_name)
-        request = messages.predict_request(spec, inputs)
-        return messages.outputs_of(self._send(_PREDICT, request, predict_pb2.PredictResponse, self._timeout))
-
-    def _status(self, version: int | None, timeout: float) -> ModelStatus:
-        request = status_pb2.GetModelStatusRequest(model_spec=messages.model_spec(self._model, version))
-        return messages.status_of(self._model, self._send(_STATUS, request, status_pb2.GetModelStatusResponse, timeout))
-
-    def _metadata(self) -> Metadata:
-        request = metadata_pb2.GetModelMetadataRequest(
-            model_spec=messages.model_spec(self._model, self._version), metadata_field=["signature_def"]
+        target: str | Sequence[str],
+        *,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 4,
+        tls: TLS | None = None,
+        token: Token | None = None,
+        headers: Headers | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        where = channel.target_of(target)
+        super().__init__(
+            f"{where.name} (gRPC)",
+            model=model,
+            version=version,
+            label=label,
+            timeout=timeout,
+            retries=retries,
+            token=token,
+            headers=headers,
+            max_batch_size=max_batch_size,
         )
-        return messages.metadata_of(
-            self._model, self._send(_METADATA, request, metadata_pb2.GetModelMetadataResponse, self._timeout)
-        )
+        self._settings = channel.settings(where, tls, retries)
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._methods: _Methods = {}
+        self._process: int | None = None
 
-    def _send(self, path: str, request: Message, response: type[_Message], timeout: float) -> _Message:
-        # The bytes are made and read here and not by gRPC, which would report either going wrong as INTERNAL.
-        content = messages.serialize(request)
+    def reload_config(
+        self,
+        models: Sequence[ModelConfig],
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Has the server serve these models and no others, and waits until it has them. It is not tried again.
+
+        Raises:
+            InvalidInput: the server refuses the list.
+            ServerError: a model cannot be loaded, or a label is for a version that is not available.
+        """
+        call = self._begin(timeout=timeout, headers=headers)
+        self._run(self._reload(call, grpc_messages.checked_models(models)))
+
+    def _answer(self, request: Request) -> Any:
+        path, content = grpc_messages.encode(request)
+        call = request.call
         try:
-            answer = self._methods[path](content, timeout=timeout)
+            method = self._methods.get(path) if self._process == os.getpid() else None
+            method = method or self._connected()[path]
+            answer = method(content, timeout=call.remaining(), metadata=grpc_messages.metadata(call.headers))
         except grpc.RpcError as error:
-            said = error.details() or ""
-            raise error_of_grpc_status(error.code(), said)(said, said) from error
-        return messages.parse(response, answer)
+            raise grpc_messages.error_of(request, error.code(), error.details() or "") from error
+        except ValueError as error:
+            # What gRPC says of a channel that another thread has closed.
+            if self._closed:
+                raise RuntimeError(CLOSED) from error
+            raise
+        return grpc_messages.decode(request, answer)
+
+    def _connected(self) -> _Methods:
+        # Before the lock: at the fork, another thread may have had it.
+        if self._process not in (None, os.getpid()):
+            raise RuntimeError(
+                "this client was used before the process was forked, and gRPC's threads do not survive that: make "
+                "the client in the child, or do not use it before the fork"
+            )
+        forks.check()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(CLOSED)
+            if self._channel is None:
+                self._process = os.getpid()
+                target, options = self._settings.arguments()
+                credentials = self._settings.credentials()
+                if credentials is None:
+                    self._channel = grpc.insecure_channel(target, options=options)
+                else:
+                    self._channel = grpc.secure_channel(target, credentials, options=options)
+                forks.opened(self._channel)
+                self._methods = {path: self._channel.unary_unary(path) for path in grpc_messages.METHODS}
+        return self._methods
 
     def _disconnect(self) -> None:
-        self._channel.close()
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                forks.closed(self._channel)

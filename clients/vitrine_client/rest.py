@@ -2,134 +2,171 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import requests
 from numpy.typing import NDArray
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ReadTimeoutError
 
 from vitrine_client import json_tensors, messages
-from vitrine_client.base import Client
-from vitrine_client.errors import (
-    BadResponse,
-    DeadlineExceeded,
-    InvalidInput,
-    Unavailable,
-    VitrineError,
-    error_of_http_status,
-)
-from vitrine_client.results import Metadata, ModelStatus, Signature, TensorInfo
+from vitrine_client.base import CLOSED
+from vitrine_client.blocking import Client
+from vitrine_client.errors import BadResponse, InvalidInput, ServerError, VitrineError, error_of_http_status
+from vitrine_client.http import HttpSession
+from vitrine_client.results import Metadata, Signature, TensorInfo
+from vitrine_client.selection import Selection
+from vitrine_client.settings import TLS, Headers, Token
+from vitrine_client.steps import Call, GetMetadata, GetStatus, ListModels, Predict, Request
 from vitrine_client.wire import metadata_pb2, model_pb2, status_pb2
 
 # Statuses whose meaning does not depend on who answers: a proxy on the way says them in its own format.
-_ANYBODYS_STATUSES = frozenset({408, 413, 429, 499, 502, 503, 504})
-_POOL_SIZE = 64
+_ANYBODYS_STATUSES = frozenset({401, 403, 407, 408, 413, 429, 499, 502, 503, 504})
 _EXCERPT = 200
+_OK = 200
 
 
 class RestClient(Client):
-    """A model on a server's REST port.
+    """A model on a server's REST port, or on several servers' that serve it alike.
 
     Args:
-        url: `http://host:port`, `host:port`, or an https address, with or without a path before `/v1`.
+        url: `http://host:port`, `host:port`, or an https address, with or without a path before `/v1`; or a list of
+            them, to take turns between them and go round one that is gone.
         model: the name that the server knows the model by.
-        version: None for the highest loaded one.
-        timeout: seconds to connect, and then between any two pieces of the answer.
+        version, label: the version to ask, by number or by label; the highest loaded one if both are None.
+        timeout: seconds from a call to its whole answer, retries included.
+        retries: how often a call is made again that the server could not take (429, 502, 503, a lost connection), 0 to
+            4; pauses double, or are what the server's `Retry-After` asks for.
+        tls: for https addresses: whom to trust, the client's own certificate; None for the public ones and none.
+        token: sent as `authorization: Bearer ...`, or a function that returns the present one for each call. Without
+            https anybody on the way can read it.
+        headers: texts by name that go along with every call, or a function that returns them for each call, such as
+            one that injects the present trace.
+        max_batch_size: rows in one request; larger batches are sent in parts. None learns it from the server's refusal
+            of a larger one.
 
     Raises:
         InvalidInput: an argument that cannot be used.
     """
 
-    def __init__(self, url: str, *, model: str, version: int | None = None, timeout: float = 30.0) -> None:
-        if not isinstance(url, str):
-            raise InvalidInput(f"url={url!r}: give http://host:port, such as http://localhost:8501")
-        address = _address(url)
-        super().__init__(address, "REST", model=model, version=version, timeout=timeout)
-        self._models = f"{address}/v1/models/{quote(model, safe='')}"
-        self._signatures: Mapping[str, Signature] = {}
-        self._session = _session(address)
-
-    def _predict(
+    def __init__(
         self,
-        inputs: Mapping[str, NDArray[Any]],
-        signature_name: str,
-        outputs: Mapping[str, TensorInfo] | None,
-    ) -> dict[str, NDArray[Any]]:
-        columns = {name: json_tensors.to_json(array, f"inputs[{name!r}]") for name, array in inputs.items()}
-        body = {"signature_name": signature_name, "inputs": columns}
-        answer = self._send("POST", f"{self._path(self._version)}:predict", self._timeout, body)
+        url: str | Sequence[str],
+        *,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 4,
+        tls: TLS | None = None,
+        token: Token | None = None,
+        headers: Headers | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        addresses = _addresses(url)
+        if tls is not None and not (isinstance(tls, TLS) and all(a.startswith("https://") for a in addresses)):
+            raise InvalidInput(f"tls={tls!r}: give vitrine_client.TLS(...), and addresses that begin with https://")
+        super().__init__(
+            f"{', '.join(addresses)} (REST)",
+            model=model,
+            version=version,
+            label=label,
+            timeout=timeout,
+            retries=retries,
+            token=token,
+            headers=headers,
+            max_batch_size=max_batch_size,
+        )
+        self._signatures: dict[Selection, Mapping[str, Signature]] = {}
+        self._session = HttpSession(addresses, tls, retries)
+
+    def _answer(self, request: Request) -> Any:
+        call = request.call
+        if isinstance(request, Predict):
+            return self._prediction(request)
+        if isinstance(request, GetStatus):
+            answer = self._send(call, "GET", _path(call.selection))
+            return messages.status_of(
+                call.selection.model, messages.parse_json(status_pb2.GetModelStatusResponse, answer)
+            )
+        if isinstance(request, GetMetadata):
+            return self._metadata_of(call)
+        if isinstance(request, ListModels):
+            return self._names(call)
+        raise InvalidInput("REST has no such request: use gRPC")
+
+    def _prediction(self, request: Predict) -> dict[str, NDArray[Any]]:
+        call = request.call
+        columns = {name: json_tensors.to_json(array, f"inputs[{name!r}]") for name, array in request.inputs.items()}
+        body = {"signature_name": request.signature_name, "inputs": columns}
+        answer = self._send(call, "POST", f"{_path(call.selection)}:predict", body)
         if "outputs" not in answer:
             raise BadResponse(f"no 'outputs' in {_excerpt(str(answer))}")
-        values = answer["outputs"]
+        values, outputs = answer["outputs"], request.outputs
         if outputs is None:
-            outputs = self._outputs(signature_name, values)
+            outputs = self._outputs(call, request.signature_name, values)
             if len(outputs) == 1:
                 values = dict.fromkeys(outputs, values)
         if not isinstance(values, dict):
             raise BadResponse(f"one output without a name where {sorted(outputs)} belong")
+        if missing := sorted(set(request.output_filter) - values.keys()):
+            # As TensorFlow Serving says it over gRPC; REST has no filter of its own.
+            raise InvalidInput(f"output tensor alias not found in signature: {missing[0]}")
         return {
             name: json_tensors.from_json(values[name], info, f"outputs[{name!r}]")
             for name, info in outputs.items()
-            if name in values
+            if name in values and (not request.output_filter or name in request.output_filter)
         }
 
-    def _status(self, version: int | None, timeout: float) -> ModelStatus:
-        answer = self._send("GET", self._path(version), timeout)
-        return messages.status_of(self._model, messages.parse_json(status_pb2.GetModelStatusResponse, answer))
-
-    def _metadata(self) -> Metadata:
-        answer = self._send("GET", f"{self._path(self._version)}/metadata", self._timeout)
+    def _metadata_of(self, call: Call) -> Metadata:
+        answer = self._send(call, "GET", f"{_path(call.selection)}/metadata")
         metadata = answer.get("metadata")
         if not isinstance(metadata, dict):
             raise BadResponse(f"no 'metadata' in {_excerpt(str(answer))}")
         return messages.metadata_from(
-            self._model,
+            call.selection.model,
             messages.parse_json(model_pb2.ModelSpec, answer.get("model_spec")),
             messages.parse_json(metadata_pb2.SignatureDefMap, metadata.get("signature_def")),
         )
 
-    def _outputs(self, signature_name: str, values: object) -> Mapping[str, TensorInfo]:
+    def _names(self, call: Call) -> tuple[str, ...]:
+        try:
+            models = self._send(call, "GET", "/v1/models").get("models")
+        except VitrineError as error:
+            if not error.server_message:
+                raise
+            models = None
+        if not isinstance(models, list):
+            raise ServerError(
+                "the server has no list of its models (the embedded server has one with --rest_api_extensions)"
+            )
+        return tuple(str(model.get("name")) for model in models if isinstance(model, dict))
+
+    def _outputs(self, call: Call, signature_name: str, values: object) -> Mapping[str, TensorInfo]:
         """The outputs that an answer's values are: JSON does not name a single one, and never tells dtypes."""
-        outputs = self._known_outputs(signature_name)
+        outputs = self._known_outputs(call.selection, signature_name)
         if not _matches(outputs, values):
             # Nothing asked yet, or the server has moved on to a version with another signature.
-            self._signatures = self._metadata().signatures
-            outputs = self._known_outputs(signature_name)
+            self._signatures[call.selection] = self._metadata_of(call).signatures
+            outputs = self._known_outputs(call.selection, signature_name)
         if not _matches(outputs, values):
             raise BadResponse(f"outputs that do not match the metadata of signature {signature_name!r}")
         return outputs
 
-    def _known_outputs(self, signature_name: str) -> Mapping[str, TensorInfo]:
-        signature = self._signatures.get(signature_name)
+    def _known_outputs(self, selection: Selection, signature_name: str) -> Mapping[str, TensorInfo]:
+        signature = self._signatures.get(selection, {}).get(signature_name)
         return signature.outputs if signature else {}
 
-    def _path(self, version: int | None) -> str:
-        return self._models if version is None else f"{self._models}/versions/{version}"
-
-    def _send(self, verb: str, url: str, timeout: float, body: object = None) -> dict[str, Any]:
+    def _send(self, call: Call, verb: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON object that a request is answered with."""
-        try:
-            response = self._session.request(
-                verb,
-                url,
-                data=None if body is None else json.dumps(body),
-                headers=None if body is None else {"Content-Type": "application/json"},
-                timeout=timeout,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise _no_answer(error, timeout) from error
+        if self._closed:
+            raise RuntimeError(CLOSED)
+        status, content = self._session.send(call, verb, path, None if body is None else json.dumps(body))
         # TensorFlow Serving writes strings as their bytes, whatever they are; see json_tensors.
-        text = response.content.decode("utf-8", "surrogateescape")
-        if response.status_code != requests.codes.ok:
-            raise _refusal(response.status_code, text)
+        text = content.decode("utf-8", "surrogateescape")
+        if status != _OK:
+            raise _refusal(status, text)
         answer = _parsed(text)
         if not isinstance(answer, dict):
             raise BadResponse(f"not a JSON object: {_excerpt(text)}")
@@ -137,6 +174,21 @@ class RestClient(Client):
 
     def _disconnect(self) -> None:
         self._session.close()
+
+
+def _addresses(url: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(url, str):
+        return (_address(url),)
+    if not isinstance(url, Sequence) or not url or not all(isinstance(one, str) for one in url):
+        raise InvalidInput(f"url={url!r}: give http://host:port, such as http://localhost:8501, or a list of them")
+    return tuple(map(_address, url))
+
+
+def _path(selection: Selection) -> str:
+    model = f"/v1/models/{quote(selection.model, safe='')}"
+    if selection.label is not None:
+        return f"{model}/labels/{quote(selection.label, safe='')}"
+    return model if selection.version is None else f"{model}/versions/{selection.version}"
 
 
 def _address(url: str) -> str:
@@ -151,40 +203,10 @@ def _address(url: str) -> str:
     return address.rstrip("/")
 
 
-def _session(address: str) -> requests.Session:
-    """A session that several threads can share: nothing in it changes from call to call, cookies are not kept."""
-    session = requests.Session()
-    # A proxy that the environment names for the world outside does not lead to this machine.
-    session.trust_env = not _is_loopback(urlsplit(address).hostname or "")
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_SIZE))
-    return session
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _matches(outputs: Mapping[str, TensorInfo], values: object) -> bool:
     if isinstance(values, dict) and values.keys() != {"b64"}:
         return values.keys() == outputs.keys()
     return len(outputs) == 1
-
-
-def _no_answer(error: requests.RequestException, timeout: float) -> VitrineError:
-    # urllib3 wraps what happened in an account of its retries, of which there are none.
-    said = str(getattr(error.args[0], "reason", error) if error.args else error)
-    # While the body is being read, requests reports a timeout as a ConnectionError.
-    reading = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
-    if reading or isinstance(error, requests.Timeout):
-        return DeadlineExceeded(f"nothing for {timeout:g} s: {said}", said)
-    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        return Unavailable(said, said)
-    return BadResponse(said, said)
 
 
 def _refusal(status: int, text: str) -> VitrineError:

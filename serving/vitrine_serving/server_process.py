@@ -77,7 +77,8 @@ def _require_free(port: int) -> None:
 
 def _wait_until_available(process: subprocess.Popen[bytes], options: ServerOptions) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with RestClient(f"localhost:{options.rest_port}", model=options.model) as client:
+    # Between two questions the process is looked at, so they are not repeated by the client.
+    with RestClient(f"localhost:{options.rest_port}", model=options.model, retries=0) as client:
         while True:
             if process.poll() is not None:
                 raise CommandError(f"the server ended with exit code {process.returncode} before it answered")

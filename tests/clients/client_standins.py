@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable
 from concurrent import futures
@@ -13,6 +14,11 @@ import grpc
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+# One gray pixel, as PNG.
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 
 
 class GrpcStandin:
@@ -49,7 +55,7 @@ class _Handler(grpc.GenericRpcHandler):
 
 
 class RestStandin:
-    """An HTTP server on a real port that keeps what it was asked.
+    """An HTTP server on a real port that keeps what it was asked, and with which headers (by lower-case name).
 
     It answers with the body in `bodies` whose key the path ends with, or else with `body`; it sets `reached` and waits
     for `held` first, and promises a length of `promised` bytes where that is set.
@@ -62,6 +68,7 @@ class RestStandin:
         self.promised: int | None = None
         self.headers: dict[str, str] = {}
         self.asked: list[tuple[str, str, bytes]] = []
+        self.headers_asked: list[dict[str, str]] = []
         self.reached = threading.Event()
         self.held = threading.Event()
         self.held.set()
@@ -78,6 +85,7 @@ class RestStandin:
                 standin.asked.append(
                     (self.command, self.path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
                 )
+                standin.headers_asked.append({name.lower(): value for name, value in self.headers.items()})
                 standin.reached.set()
                 standin.held.wait(30)
                 bodies = (body for end, body in standin.bodies.items() if self.path.endswith(end))

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from client_servers import MODEL, Server, running_server
 from client_standins import GrpcStandin, RestStandin
-from processes import free_port
 
-from vitrine_client import Client, GrpcClient, RestClient
-
-MODEL = "shapes"
 LABELS = ("circle", "square", "triangle", "étoile")
 
 
@@ -45,56 +39,15 @@ def rest_standin() -> Iterator[RestStandin]:
         yield standin
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server's ports and the folder with the model's versions."""
-
-    grpc: str
-    rest: str
-    versions: Path
-
-    def client(self, transport: str, model: str = MODEL, version: int | None = None, timeout: float = 30.0) -> Client:
-        if transport == "grpc":
-            return GrpcClient(self.grpc, model=model, version=version, timeout=timeout)
-        return RestClient(self.rest, model=model, version=version, timeout=timeout)
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The embedded server with versions 1 and 2 of a model with random weights; the highest one is loaded."""
+    """The embedded server with version 2 of a model with random weights."""
     folder = tmp_path_factory.mktemp("server")
-    command = Path(sys.executable).with_name("vitrine-model-server")
-    if not command.exists():
-        pytest.skip("needs vitrine-model-server: pip install ./serving")
     versions = folder / MODEL
     _save_model(versions / "2")
-    grpc_port, rest_port = free_port(), free_port()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                command,
-                f"--port={grpc_port}",
-                f"--rest_api_port={rest_port}",
-                f"--model_name={MODEL}",
-                f"--model_base_path={versions}",
-                "--max_num_load_retries=0",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        running = Server(f"localhost:{grpc_port}", f"http://localhost:{rest_port}", versions)
-        with running.client("grpc") as client:
-            client.wait_until_available(timeout=120)
+    with running_server(versions, folder) as running:
         yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save_model(path: Path) -> None:

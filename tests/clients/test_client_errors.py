@@ -8,7 +8,7 @@ import pickle
 
 import grpc
 import pytest
-from client_standins import GrpcStandin, RestStandin
+from client_standins import PICTURE, GrpcStandin, RestStandin
 
 from vitrine_client import (
     BadResponse,
@@ -68,7 +68,7 @@ def test_every_grpc_status_is_an_error_of_ours(grpc_standin: GrpcStandin, code: 
         GrpcClient(grpc_standin.target, model="flowers", version=3) as client,
         pytest.raises(VitrineError) as info,
     ):
-        client.classify([b"picture"])
+        client.classify([PICTURE])
     assert type(info.value) is GRPC_ERRORS[code.name]
     assert_tells(info.value, "classify", grpc_standin.target)
 
@@ -81,7 +81,7 @@ def test_every_http_status_is_an_error_of_ours(rest_standin: RestStandin, status
         RestClient(rest_standin.address, model="flowers", version=3) as client,
         pytest.raises(VitrineError) as info,
     ):
-        client.classify([b"picture"])
+        client.classify([PICTURE])
     assert type(info.value) is not VitrineError
     if status in HTTP_ERRORS:
         assert type(info.value) is HTTP_ERRORS[status]
@@ -108,7 +108,7 @@ def test_errors_name_the_method_asked(grpc_standin: GrpcStandin, rest_standin: R
 def test_a_wrong_signature_is_invalid_input_in_any_wording(grpc_standin: GrpcStandin, words: str):
     grpc_standin.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
     with GrpcClient(grpc_standin.target, model="flowers") as client, pytest.raises(InvalidInput) as info:
-        client.classify([b"picture"], signature_name="x")
+        client.classify([PICTURE], signature_name="x")
     assert info.value.server_message == words
 
 

@@ -109,7 +109,7 @@ def test_classifying_nothing_is_refused_before_it_is_sent(server, transport: str
 def test_a_corrupt_picture_is_invalid_input(server, transport: str, picture: bytes):
     with server.client(transport) as client:
         with pytest.raises(InvalidInput, match=f"classify of model 'shapes' at {server_of(server, transport)}") as info:
-            client.classify([picture, b"no picture"])
+            client.classify([b"no picture"], check="off")
         assert info.value.server_message
         assert info.value.server_message in str(info.value)
         assert len(client.classify([picture])) == 1

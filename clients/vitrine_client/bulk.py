@@ -1,0 +1,140 @@
+"""Thousands of pictures: a bounded number under way at once, answers in order, memory flat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from vitrine_client.errors import InvalidInput, ModelNotFound, Unavailable, VitrineError
+from vitrine_client.images import ImageLike
+from vitrine_client.pictures import OnError, check_on_error
+from vitrine_client.settings import check_positive
+
+Progress = Callable[[int, "int | None"], object]
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that share a request; the first one's position is `first`."""
+
+    first: int
+    images: list[ImageLike]
+
+
+@dataclass
+class Plan:
+    """How pictures are gone through, and how far that is."""
+
+    batch_size: int
+    in_flight: int
+    on_error: OnError
+    progress: Progress | None
+    total: int | None
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self.batch_size, "batch_size")
+        check_positive(self.in_flight, "in_flight")
+        check_on_error(self.on_error)
+
+    @property
+    def on_error_of_batch(self) -> OnError:
+        """A request returns errors in place wherever they do not end everything."""
+        return "raise" if self.on_error == "raise" else "return"
+
+    def without_answers(self, batch: Batch, error: VitrineError) -> list[VitrineError]:
+        """A failed request's error for each of its pictures; raised where no other request would fare better."""
+        if self.on_error == "raise" or isinstance(error, (ModelNotFound, Unavailable)):
+            raise error
+        return [error] * len(batch.images)
+
+    def kept(self, answers: list[Any]) -> list[Any]:
+        """The answers that the caller sees. Tells how far it is."""
+        self.done += len(answers)
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+        if self.on_error == "skip":
+            return [answer for answer in answers if not isinstance(answer, VitrineError)]
+        return answers
+
+
+def length(images: object) -> int | None:
+    """How many there are, where that can be told without going through them."""
+    return len(images) if hasattr(images, "__len__") else None
+
+
+def batches(images: Iterable[ImageLike], size: int) -> Iterator[Batch]:
+    pictures = iter(images)
+    first = 0
+    while taken := list(islice(pictures, size)):
+        yield Batch(first, taken)
+        first += len(taken)
+
+
+async def batches_async(images: Iterable[ImageLike] | AsyncIterable[ImageLike], size: int) -> AsyncIterator[Batch]:
+    if not isinstance(images, AsyncIterable):
+        for batch in batches(images, size):
+            yield batch
+        return
+    first, taken = 0, list[ImageLike]()
+    async for image in images:
+        taken.append(image)
+        if len(taken) == size:
+            yield Batch(first, taken)
+            first, taken = first + size, []
+    if taken:
+        yield Batch(first, taken)
+
+
+def in_order(work: Callable[[_Item], _Answer], items: Iterable[_Item], in_flight: int) -> Iterator[_Answer]:
+    """`work` on each item on `in_flight` threads. Items are taken from the iterable as results are."""
+    pool = ThreadPoolExecutor(in_flight, "vitrine-client")
+    # Twice as many as are worked on, so that a slow first one does not leave the others idle.
+    waiting: deque[Future[_Answer]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= 2 * in_flight:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever stops early, by Ctrl-C for one, does not wait for answers that nobody reads.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def in_order_async(
+    work: Callable[[_Item], Awaitable[_Answer]], items: AsyncIterable[_Item], in_flight: int
+) -> AsyncGenerator[_Answer, None]:
+    """`work` on `in_flight` items at a time, as tasks. Items are taken from the iterable as results are."""
+    free = asyncio.Semaphore(in_flight)
+
+    async def one(item: _Item) -> _Answer:
+        async with free:
+            return await work(item)
+
+    waiting: deque[asyncio.Task[_Answer]] = deque()
+    try:
+        async for item in items:
+            waiting.append(asyncio.create_task(one(item)))
+            if len(waiting) >= 2 * in_flight:
+                yield await waiting.popleft()
+        while waiting:
+            yield await waiting.popleft()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def refuse_async(images: object) -> None:
+    if isinstance(images, AsyncIterable):
+        raise InvalidInput("images: an asynchronous iterable: AsyncGrpcClient takes those")
