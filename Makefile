@@ -8,6 +8,7 @@ ENGINE    ?= auto
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 IMAGE     ?=
+BENCH     ?= embedded
 PYTHON    ?= python3
 
 VENV := .venv
@@ -16,7 +17,7 @@ RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
 # Recipes read these from the environment, so that no value is ever taken for shell syntax.
-export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE
+export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE BENCH
 
 EXPORT  = $(BIN)/vitrine-export
 TRAINED = --recipe "$$RECIPE" --name "$$MODEL"
@@ -32,7 +33,7 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: RECIPE=$$RECIPE DATA=$$DATA MODELS=$$MODELS MODEL=$$MODEL ENGINE=$$ENGINE"
-	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE PYTHON=$(PYTHON)"
+	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE BENCH=$$BENCH PYTHON=$(PYTHON)"
 
 demo: train export ## train, export, serve and ask, from nothing to a first classification
 	@$(BIN)/python -m vitrine_serving.demo $(SERVER)
@@ -56,8 +57,8 @@ predict: $(RUN) ## classify IMAGE=some.png on the running server
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
 
-bench: $(RUN) ## measure the embedded server against its limits, as ratios
-	@$(BIN)/python -m benchmarks.embedded $(ARGS)
+bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client or downscale
+	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
 test: $(DEV) ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)
