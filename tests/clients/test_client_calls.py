@@ -270,6 +270,9 @@ def test_models_and_labels_come_by_reload(tmp_path: Path, server, transport: str
         )
         assert [status.model for status in client.models()] == ["forms", "shapes"]
         assert client.classify([picture], label="stable") == client.classify([picture], version=2)
+        assert client.metadata(label="stable").version == 2
+        assert client.status(label="stable").available == (2,)
+        assert client.wait_until_available(label="stable", timeout=60) == 2
         with pytest.raises(VitrineError, match="canary"):
             client.classify([picture], label="canary")
         with pytest.raises(VitrineError):
