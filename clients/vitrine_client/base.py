@@ -137,10 +137,11 @@ class ClientBase:
         return self._told(call, "metadata", _one(GetMetadata(call)))
 
     def _models(self, call: Call) -> Steps[tuple[ModelStatus, ...]]:
-        return self._told(call, "list of models", flows.models(call))
+        return flows.told(call, "models", self._server, flows.models(call), of_one_model=False)
 
     def _reload(self, call: Call, models: Sequence[ModelConfig]) -> Steps[None]:
-        return self._told(call, "reload_config", _one(Reload(call, models)))
+        steps = _one(Reload(call, models))
+        return flows.told(call, "reload_config", self._server, steps, of_one_model=False)
 
     def _wait(self, call: Call) -> Steps[int]:
         steps = flows.wait_until_available(call, self._timeout)

@@ -150,8 +150,8 @@ class Client(ClientBase, ABC):
             images: as for `classify`; a generator is read as the answers are.
             batch_size: pictures in one request. With one, a broken picture costs nobody else anything.
             in_flight: requests under way at once.
-            on_error: "skip" and "return" also go on after a request that failed for another reason, unless the model
-                is not there or the server cannot be reached: then no other request would fare better.
+            on_error: "skip" and "return" also go on after a request that failed for another reason, unless no other
+                would fare better: the model or signature is not there, or the server cannot be reached.
             progress: called with how many pictures are done, and of how many (None if `images` has no length).
             timeout: seconds for each request.
         """

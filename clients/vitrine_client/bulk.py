@@ -52,7 +52,8 @@ class Plan:
 
     def without_answers(self, batch: Batch, error: VitrineError) -> list[VitrineError]:
         """A failed request's error for each of its pictures; raised where no other request would fare better."""
-        if self.on_error == "raise" or isinstance(error, (ModelNotFound, Unavailable)):
+        # Invalid input that is not a picture's fault is the fault of all requests: a signature that is not there.
+        if self.on_error == "raise" or isinstance(error, (InvalidInput, ModelNotFound, Unavailable)):
             raise error
         return [error] * len(batch.images)
 

@@ -40,7 +40,7 @@ class BatchLimit:
         self.size = size
 
 
-def told(call: Call, method: str, server: str, steps: Steps[_Result]) -> Steps[_Result]:
+def told(call: Call, method: str, server: str, steps: Steps[_Result], *, of_one_model: bool = True) -> Steps[_Result]:
     """The steps; an error among them says what was asked, of whom, and what the server has instead."""
     try:
         return (yield from steps)
@@ -50,7 +50,7 @@ def told(call: Call, method: str, server: str, steps: Steps[_Result]) -> Steps[_
     advice = yield from _advice(reason, call)
     # What was never sent has no id that anybody could look up.
     request_id = call.headers.get(REQUEST_ID, "") if reason.server_message else ""
-    asked = f"{method} of {call.selection} at {server}"
+    asked = f"{method} of {call.selection} at {server}" if of_one_model else f"{method} at {server}"
     raise located(reason, asked, advice, request_id).with_traceback(reason.__traceback__) from reason.__cause__
 
 

@@ -188,20 +188,25 @@ def test_faults_keep_their_positions(classify_many, counter: Counter, batch_size
 
 
 def test_failed_requests_are_returned_while_there_is_hope(classify_many, grpc_standin: GrpcStandin):
-    counter = Counter()
+    counter, said = Counter(), "no"
     codes = {3: grpc.StatusCode.DEADLINE_EXCEEDED, 5: grpc.StatusCode.RESOURCE_EXHAUSTED}
     lengths = {len(picture): number for number, picture in enumerate(pictures(7))}
 
     def answer(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         [picture] = predict_pb2.PredictRequest.FromString(request).inputs["image_bytes"].string_val
         code = codes.get(lengths[len(picture)])
-        return context.abort(code, "no") if code else counter(path, request, context)
+        return context.abort(code, said) if code else counter(path, request, context)
 
     grpc_standin.answer = answer
     answers = classify_many(pictures(7), on_error="return", client={"retries": 0})
     errors = {number: type(answer) for number, answer in enumerate(answers) if isinstance(answer, VitrineError)}
     assert errors == {3: DeadlineExceeded, 5: Overloaded}
-    for code, error in ((grpc.StatusCode.NOT_FOUND, ModelNotFound), (grpc.StatusCode.UNAVAILABLE, Unavailable)):
+    said = 'Serving signature key "x" not found.'
+    for code, error in (
+        (grpc.StatusCode.NOT_FOUND, ModelNotFound),
+        (grpc.StatusCode.UNAVAILABLE, Unavailable),
+        (grpc.StatusCode.FAILED_PRECONDITION, InvalidInput),
+    ):
         codes[3] = code
         with pytest.raises(error):
             classify_many(pictures(7), on_error="return", client={"retries": 0})
