@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,6 +13,8 @@ import grpc
 
 from vitrine_client.errors import InvalidInput, Unavailable
 from vitrine_client.settings import FIRST_BACKOFF, LONGEST_BACKOFF, TLS
+
+logger = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
@@ -70,7 +73,7 @@ class Settings(NamedTuple):
     retries: int
 
     def arguments(self) -> tuple[str, list[tuple[str, Any]]]:
-        """The channel's target and options. Raises Unavailable for a name in a list that has no address."""
+        """The channel's target and options. Raises Unavailable for a list of names without an address."""
         options = [*_OPTIONS, ("grpc.service_config", _service_config(self.retries, self.target.balanced))]
         options.append(("grpc.enable_retries", int(self.retries > 0)))
         options.append(("grpc.primary_user_agent", f"vitrine-client/{version('vitrine-client')}"))
@@ -128,22 +131,28 @@ def _host_and_port(address: str) -> tuple[str, str]:
 
 
 def _resolved(addresses: Sequence[str]) -> str:
-    """A list as gRPC takes it: of IP addresses, all of one family."""
-    found: list[dict[int, str]] = []
+    """A list as gRPC takes it: of IP addresses, all of one family. Names without an address are left out."""
+    found: list[tuple[dict[int, str], str]] = []
+    failures = []
     for address in addresses:
         host, port = _host_and_port(address)
         try:
             infos = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Unavailable(f"{address}: {getattr(error, 'strerror', None) or error}", str(error)) from error
-        found.append({family: str(place[0]) for family, _, _, _, place in reversed(infos)})
-    ports = [_host_and_port(address)[1] for address in addresses]
-    if all(socket.AF_INET in families for families in found):
-        places = (f"{families[socket.AF_INET]}:{port}" for families, port in zip(found, ports, strict=True))
-        return f"ipv4:{','.join(places)}"
+            failures.append(f"{address}: {getattr(error, 'strerror', None) or error}")
+            continue
+        found.append(({family: str(place[0]) for family, _, _, _, place in reversed(infos)}, port))
+    if not found:
+        said = "; ".join(failures)
+        raise Unavailable(said, said)
+    for failure in failures:
+        # The other servers can do without; whoever mistyped a name has to hear of it.
+        logger.warning("A server is left out until the client is made anew: %s", failure)
+    if all(socket.AF_INET in families for families, _ in found):
+        return f"ipv4:{','.join(f'{families[socket.AF_INET]}:{port}' for families, port in found)}"
     # An IPv4 address among IPv6 ones is written as the IPv6 address that stands for it.
-    hosts = (families.get(socket.AF_INET6) or f"::ffff:{families[socket.AF_INET]}" for families in found)
-    return f"ipv6:{','.join(f'[{host}]:{port}' for host, port in zip(hosts, ports, strict=True))}"
+    places = ((families.get(socket.AF_INET6) or f"::ffff:{families[socket.AF_INET]}", port) for families, port in found)
+    return f"ipv6:{','.join(f'[{host}]:{port}' for host, port in places)}"
 
 
 def _service_config(retries: int, balanced: bool) -> str:

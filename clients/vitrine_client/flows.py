@@ -147,10 +147,10 @@ def wait_until_available(call: Call, attempt_seconds: float) -> Steps[int]:
                 return status.available[0]
             seen = "; ".join(map(str, status.versions)) or "no version"
         except (ModelNotFound, Overloaded, Unavailable) as error:
-            seen = str(error)
+            seen = f"{error.summary}: {error}"
         except DeadlineExceeded as error:
             # The last attempt is cut short by the deadline itself: what was seen before says more.
-            seen = seen or str(error)
+            seen = seen or f"{error.summary}: {error}"
         if time.monotonic() + pause >= call.deadline:
             raise DeadlineExceeded(f"last seen: {seen}")
         yield Pause(pause)

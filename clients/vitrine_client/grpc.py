@@ -24,7 +24,8 @@ class GrpcClient(Client):
 
     It connects with the first call. Made before a fork (gunicorn with `--preload`, multiprocessing) and used only in
     the children, it works in each of them. Once used, it tells a child that it cannot: gRPC's threads do not survive a
-    fork. Nor can a child use a client of its own where one was open in its parent; that, too, is told.
+    fork. Nor can a child use a client of its own where one was open in its parent within the last second;
+    that, too, is told.
 
     Args:
         target: `host:port`; a list of them, or `dns:///host:port` for a name with several addresses, to take turns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,27 @@ class TLS:
         if (self.certificate is None) != (self.key is None):
             raise InvalidInput("tls: certificate and key belong together: give both or neither")
         self.read()
+        self._check()
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """The content of `ca`, `key` and `certificate`, in gRPC's order."""
         return _content(self.ca, "ca"), _content(self.key, "key"), _content(self.certificate, "certificate")
+
+    def _check(self) -> None:
+        # gRPC would only say, with the first call, that it cannot make a handshaker.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(os.fspath(self.ca))
+        except ssl.SSLError as error:
+            raise InvalidInput(f"tls.ca: no usable certificate in {str(self.ca)!r}: {error}") from error
+        try:
+            if self.certificate is not None:
+                # An empty password, so that nobody is asked for one on a terminal.
+                context.load_cert_chain(os.fspath(self.certificate), self.key and os.fspath(self.key), password="")
+        except ssl.SSLError as error:
+            files = f"{str(self.certificate)!r} and {str(self.key)!r}"
+            raise InvalidInput(f"tls: no certificate and unencrypted key that fit in {files}: {error}") from error
 
 
 def _content(path: str | os.PathLike[str] | None, name: str) -> bytes | None:
