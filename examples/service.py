@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,10 +22,9 @@ from starlette.requests import ClientDisconnect
 from vitrine_client import AsyncGrpcClient, DeadlineExceeded, InvalidInput, Overloaded, Unavailable, VitrineError
 
 MAX_BYTES = 10 * 1024**2
-MAX_HEADER = 200  # Longer ones are not passed on: gRPC refuses requests with very long headers.
-# All others are 502, a failure behind this service. So is ModelNotFound: a 404 would tell callers that their address is
-# wrong, when it is this service that asks for a model that is not there.
-STATUSES = {InvalidInput: 400, Overloaded: 429, Unavailable: 503, DeadlineExceeded: 504}
+PASSED_ON = ("x-request-id", "traceparent")
+SENDABLE = re.compile("[!-~]{1,200}")  # gRPC sends ASCII alone, and refuses requests with very long headers.
+STATUSES = {Overloaded: 429, Unavailable: 503, DeadlineExceeded: 504}  # Else 502: a 404 would be about /classify.
 
 
 @asynccontextmanager
@@ -69,16 +69,16 @@ async def ready(request: Request) -> str:
 async def failed(request: Request, error: VitrineError) -> JSONResponse:
     request_id = request.state.request_id
     logging.getLogger("uvicorn.error").warning("request %s: %s", request_id, error)
-    # The whole message has the model server's address in it, which is not the caller's business.
-    reason = error.reason if isinstance(error, InvalidInput) else error.summary
+    # Invalid input without positions is no picture's fault. The whole message has the model server's address in it.
+    ours = "this service asks its model wrongly" if isinstance(error, InvalidInput) else error.summary
+    status, detail = (400, error.reason) if error.positions else (STATUSES.get(type(error), 502), ours)
     headers = {"x-request-id": request_id} | ({"Retry-After": "1"} if isinstance(error, Overloaded) else {})
-    return JSONResponse({"detail": reason, "request_id": request_id}, STATUSES.get(type(error), 502), headers)
+    return JSONResponse({"detail": detail, "request_id": request_id}, status, headers)
 
 
 def passed_on(request: Request) -> dict[str, str]:
     """What goes along to the model server: the caller's trace, and an id to find the request by in both logs."""
-    given = {name: request.headers.get(name, "") for name in ("x-request-id", "traceparent")}
-    headers = {name: value for name, value in given.items() if 0 < len(value) <= MAX_HEADER}
+    headers = {name: text for name, text in request.headers.items() if name in PASSED_ON and SENDABLE.fullmatch(text)}
     request.state.request_id = headers.setdefault("x-request-id", uuid.uuid4().hex)
     return headers
 

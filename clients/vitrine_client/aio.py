@@ -156,21 +156,22 @@ class AsyncGrpcClient(ClientBase):
         self._begin(version, label, timeout, headers)
         pictures = images if isinstance(images, AsyncIterable) else picture_list(images)
 
-        async def work(batch: bulk.Batch) -> list[Any]:
+        async def work(batch: bulk.Batch) -> tuple[bulk.Batch, Any]:
             try:
                 call = self._begin(version, label, timeout, headers)
                 on_fault = plan.on_error_of_batch
-                return await self._connection.run(
-                    self._pictures("classify", call, batch.images, task, options, on_error=on_fault, first=batch.first)
+                steps = self._pictures(
+                    "classify", call, batch.images, task, options, on_error=on_fault, first=batch.first
                 )
+                return batch, await self._connection.run(steps)
             except VitrineError as error:
-                return plan.without_answers(batch, error)
+                return batch, error
 
         async def answers() -> AsyncIterator[Any]:
             batches = bulk.batches_async(pictures, batch_size)
             async with aclosing(bulk.in_order_async(work, batches, in_flight)) as done:
-                async for some in done:
-                    for answer in plan.kept(some):
+                async for batch, some in done:
+                    for answer in plan.kept(batch, some):
                         yield answer
 
         return answers()

@@ -14,7 +14,7 @@ from vitrine_client import forks, grpc_messages
 from vitrine_client.base import CLOSED
 from vitrine_client.channel import Settings
 from vitrine_client.errors import DeadlineExceeded, VitrineError
-from vitrine_client.steps import SPLIT_IN_FLIGHT, All, Call, Pause, Request, Step, Steps, Work
+from vitrine_client.steps import SPLIT_IN_FLIGHT, All, Call, Pause, Request, Step, Steps, Work, noted
 
 _Result = TypeVar("_Result")
 _Methods = Mapping[str, Callable[..., Any]]
@@ -39,7 +39,7 @@ class AsyncConnection:
                 try:
                     answer = await self._do(step)
                 except VitrineError as error:
-                    step = steps.throw(error)
+                    step = steps.throw(noted(error, step))
                 else:
                     step = steps.send(answer)
         except StopIteration as end:
@@ -54,7 +54,7 @@ class AsyncConnection:
 
     async def _do(self, step: Step) -> Any:
         if isinstance(step, Work):
-            return step.run() if step.is_quick() else await asyncio.to_thread(step.run)
+            return step.run() if step.is_quick() else await _on_thread(step)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, All):
@@ -69,7 +69,7 @@ class AsyncConnection:
                 try:
                     return await self._answer(request)
                 except VitrineError as error:
-                    return error
+                    return noted(error, request)
 
         return list(await asyncio.gather(*map(answer, requests)))
 
@@ -125,6 +125,13 @@ class AsyncConnection:
             self._channel = grpc.aio.secure_channel(target, credentials, options=options)
         forks.opened(self._channel, asynchronous=True)
         self._methods = {path: self._channel.unary_unary(path) for path in grpc_messages.METHODS}
+
+
+async def _on_thread(work: Work) -> Any:
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(work.run), work.call.remaining())
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded(f"the pictures are not read within {work.call.timeout:g} s") from None
 
 
 def _here() -> tuple[int, asyncio.AbstractEventLoop]:

@@ -53,7 +53,7 @@ class ClientBase:
         if max_batch_size is not None:
             check_positive(max_batch_size, "max_batch_size")
         self._server = server
-        self._timeout = timeout
+        self._timeout = float(timeout)
         self._retries = retries
         self._token = token
         self._headers = headers if callable(headers) else checked_headers(headers or {})
@@ -81,6 +81,7 @@ class ClientBase:
             timeout = self._timeout
         else:
             check_timeout(timeout)
+            timeout = float(timeout)
         selection = self._selection.narrowed(version, label)
         return Call(selection, time.monotonic() + timeout, timeout, self._headers_with(headers))
 
@@ -90,6 +91,8 @@ class ClientBase:
         together = {REQUEST_ID: secrets.token_hex(16), **given}
         if self._token is not None:
             token = self._token() if callable(self._token) else self._token
+            if token is None:
+                raise InvalidInput("token: the function that it is returned None")
             together["authorization"] = _authorization(token)
         if headers:
             together.update(checked_headers(headers))
@@ -131,7 +134,7 @@ class ClientBase:
         return self._told(call, "predict", steps)
 
     def _status(self, call: Call) -> Steps[ModelStatus]:
-        return self._told(call, "status", _one(GetStatus(call)))
+        return self._told(call, "status", flows.status(call))
 
     def _metadata(self, call: Call) -> Steps[Metadata]:
         return self._told(call, "metadata", _one(GetMetadata(call)))
@@ -181,6 +184,8 @@ def _checked_inputs(inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
 
 
 def _checked_filter(output_filter: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(output_filter, Iterable):
+        raise InvalidInput(f"output_filter={output_filter!r}: give names of outputs")
     names = (output_filter,) if isinstance(output_filter, str) else tuple(output_filter)
     for name in names:
         if not isinstance(name, str) or not name or not is_text(name):

@@ -151,7 +151,8 @@ class Client(ClientBase, ABC):
             batch_size: pictures in one request. With one, a broken picture costs nobody else anything.
             in_flight: requests under way at once.
             on_error: "skip" and "return" also go on after a request that failed for another reason, unless no other
-                would fare better: the model or signature is not there, or the server cannot be reached.
+                would fare better: the model or signature is not there, the server cannot be reached, or it has not
+                given a single answer yet and fails for another reason than time and load.
             progress: called with how many pictures are done, and of how many (None if `images` has no length).
             timeout: seconds for each request.
         """
@@ -163,19 +164,20 @@ class Client(ClientBase, ABC):
         self._begin(version, label, timeout, headers)
         pictures = picture_list(images)
 
-        def work(batch: bulk.Batch) -> list[Any]:
+        def work(batch: bulk.Batch) -> tuple[bulk.Batch, Any]:
             try:
                 call = self._begin(version, label, timeout, headers)
                 on_fault = plan.on_error_of_batch
-                return self._run(
-                    self._pictures("classify", call, batch.images, task, options, on_error=on_fault, first=batch.first)
+                steps = self._pictures(
+                    "classify", call, batch.images, task, options, on_error=on_fault, first=batch.first
                 )
+                return batch, self._run(steps)
             except VitrineError as error:
-                return plan.without_answers(batch, error)
+                return batch, error
 
         def answers() -> Iterator[Any]:
-            for some in bulk.in_order(work, bulk.batches(pictures, batch_size), in_flight):
-                yield from plan.kept(some)
+            for batch, some in bulk.in_order(work, bulk.batches(pictures, batch_size), in_flight):
+                yield from plan.kept(batch, some)
 
         return answers()
 

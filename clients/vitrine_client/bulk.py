@@ -8,14 +8,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from vitrine_client.errors import InvalidInput, ModelNotFound, Unavailable, VitrineError
+from vitrine_client.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotFound,
+    Overloaded,
+    Unavailable,
+    VitrineError,
+)
 from vitrine_client.images import ImageLike
-from vitrine_client.pictures import OnError, check_on_error
+from vitrine_client.pictures import OnError, blames_the_call, check_on_error
 from vitrine_client.settings import check_positive
 
-Progress = Callable[[int, "int | None"], object]
+Progress: TypeAlias = Callable[[int, int | None], object]
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -39,6 +46,7 @@ class Plan:
     progress: Progress | None
     total: int | None
     done: int = 0
+    _answered: bool = False
 
     def __post_init__(self) -> None:
         check_positive(self.batch_size, "batch_size")
@@ -50,21 +58,30 @@ class Plan:
         """A request returns errors in place wherever they do not end everything."""
         return "raise" if self.on_error == "raise" else "return"
 
-    def without_answers(self, batch: Batch, error: VitrineError) -> list[VitrineError]:
-        """A failed request's error for each of its pictures; raised where no other request would fare better."""
-        # Invalid input that is not a picture's fault is the fault of all requests: a signature that is not there.
-        if self.on_error == "raise" or isinstance(error, (InvalidInput, ModelNotFound, Unavailable)):
-            raise error
-        return [error] * len(batch.images)
+    def kept(self, batch: Batch, answers: list[Any] | VitrineError) -> list[Any]:
+        """What the caller sees of a batch: its answers, or for each picture the error of the whole request.
 
-    def kept(self, answers: list[Any]) -> list[Any]:
-        """The answers that the caller sees. Tells how far it is."""
+        Raises the error where no other request would fare better. Tells how far it is.
+        """
+        if isinstance(answers, VitrineError):
+            if self._ends_all(answers):
+                raise answers
+            answers = [answers] * len(batch.images)
+        self._answered = self._answered or any(not isinstance(answer, VitrineError) for answer in answers)
         self.done += len(answers)
         if self.progress is not None:
             self.progress(self.done, self.total)
         if self.on_error == "skip":
             return [answer for answer in answers if not isinstance(answer, VitrineError)]
         return answers
+
+    def _ends_all(self, error: VitrineError) -> bool:
+        if self.on_error == "raise" or isinstance(error, (ModelNotFound, Unavailable)):
+            return True
+        if isinstance(error, (DeadlineExceeded, Overloaded)):
+            return False
+        # Refused credentials, say, or another API: whether one picture or all are refused, answers tell.
+        return not self._answered or (isinstance(error, InvalidInput) and blames_the_call(error))
 
 
 def length(images: object) -> int | None:

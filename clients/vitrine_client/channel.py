@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from vitrine_client.errors import InvalidInput, Unavailable
-from vitrine_client.settings import FIRST_BACKOFF, LONGEST_BACKOFF, TLS
+from vitrine_client.settings import FIRST_BACKOFF, LONGEST_BACKOFF, TLS, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+# gRPC's ways of naming servers besides host:port.
+_NAME_SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:", "passthrough:")
+
+
 class Target(NamedTuple):
     """Where a channel leads.
 
@@ -77,6 +81,9 @@ class Settings(NamedTuple):
         options = [*_OPTIONS, ("grpc.service_config", _service_config(self.retries, self.target.balanced))]
         options.append(("grpc.enable_retries", int(self.retries > 0)))
         options.append(("grpc.primary_user_agent", f"vitrine-client/{version('vitrine-client')}"))
+        if all(_is_loopback(address) for address in self.target.addresses):
+            # A proxy that the environment names for the world outside does not lead to this machine.
+            options.append(("grpc.enable_http_proxy", 0))
         if name := self.server_name():
             options.append(("grpc.ssl_target_name_override", name))
         addresses = self.target.addresses
@@ -115,6 +122,8 @@ def target_of(target: str | Sequence[str]) -> Target:
     if isinstance(target, str):
         if not target or target.startswith(("http://", "https://")):
             raise InvalidInput(f"target={target!r}: give host:port, such as localhost:8500; URLs are RestClient's")
+        if not target.startswith(_NAME_SCHEMES) and not all(_host_and_port(target)):
+            raise InvalidInput(f"target={target!r}: give host:port, such as localhost:8500")
         return Target(target, (target,))
     if not isinstance(target, Sequence) or not target:
         raise InvalidInput(f"target={target!r}: give host:port, such as localhost:8500, or a list of them")
@@ -122,6 +131,11 @@ def target_of(target: str | Sequence[str]) -> Target:
         if not isinstance(address, str) or not all(_host_and_port(address)):
             raise InvalidInput(f"target: {address!r} in a list: give host:port, such as localhost:8500")
     return Target(", ".join(target), tuple(target))
+
+
+def _is_loopback(address: str) -> bool:
+    host = _host_and_port(address.removeprefix("dns:///"))[0]
+    return is_loopback(host)
 
 
 def _host_and_port(address: str) -> tuple[str, str]:

@@ -22,7 +22,11 @@ How statuses become errors:
 
 from __future__ import annotations
 
+import re
+
 import grpc
+
+_NODES = re.compile(r"\s*\[\[\{\{[^\]]*\]\]")
 
 
 class VitrineError(Exception):
@@ -79,7 +83,7 @@ class Overloaded(VitrineError):
 class ServerError(VitrineError):
     """The server failed, or refuses this caller."""
 
-    summary = "the server failed"
+    summary = "the server failed or refused"
 
 
 class BadResponse(VitrineError):
@@ -128,6 +132,9 @@ def error_of_grpc_status(code: grpc.StatusCode, message: str) -> type[VitrineErr
     """The error that a failed gRPC call stands for; `message` is the server's."""
     if code is grpc.StatusCode.FAILED_PRECONDITION and names_missing_signature(message):
         return InvalidInput
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message:
+        # gRPC's word for a message over a server's limit, as 413 is HTTP's.
+        return InvalidInput
     return _BY_GRPC_STATUS[code]
 
 
@@ -138,18 +145,24 @@ def error_of_http_status(status: int) -> type[VitrineError]:
     return _BY_HTTP_STATUS.get(status, ServerError)
 
 
-def located(error: VitrineError, asked: str, advice: str = "", request_id: str = "") -> VitrineError:
+def located(error: VitrineError, asked: str, advice: str = "") -> VitrineError:
     """The same error, its message beginning with what was asked (method, model, version) and of whom."""
     reason = f": {error}" if str(error) else ""
     told = type(error)(f"{asked}: {error.summary}{reason}{advice and f' ({advice})'}", error.server_message)
     told.reason = error.reason
     told.positions = error.positions
-    told.request_id = request_id
+    told.request_id = error.request_id
     return told
+
+
+def one_line(said: str) -> str:
+    """A server's message for people: TensorFlow's go over several lines, and end with the names of its nodes."""
+    return " ".join(_NODES.sub("", said).split())
 
 
 def names_missing_signature(message: str) -> bool:
     """Whether a server's message says that it has no signature of the name asked for."""
     # "Serving signature key "x" not found." or "Serving signature name: "x" not found in signature def": the wording
     # differs between versions.
-    return "signature" in message.lower() and "not found" in message
+    # "output tensor alias not found in signature: y" is about an output.
+    return "signature" in message.lower() and "not found" in message and "alias" not in message

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vitrine_client import splitting
 from vitrine_client.errors import (
+    BadResponse,
     DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
@@ -28,6 +29,7 @@ _Result = TypeVar("_Result")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_LAST_LOOK, _SHORTEST_LOOK = 0.2, 0.05
 # What may be spent on finding out what a server has instead of what was asked for.
 _ADVICE_SECONDS = 2.0
 _MOST_NAMES = 20
@@ -48,10 +50,11 @@ def told(call: Call, method: str, server: str, steps: Steps[_Result], *, of_one_
         # Without this name the error would keep itself alive through the frame of its own traceback.
         reason = error
     advice = yield from _advice(reason, call)
-    # What was never sent has no id that anybody could look up.
-    request_id = call.headers.get(REQUEST_ID, "") if reason.server_message else ""
+    if isinstance(reason, BadResponse):
+        # Found in an answer, and so after its request.
+        reason.request_id = call.headers.get(REQUEST_ID, "")
     asked = f"{method} of {call.selection} at {server}" if of_one_model else f"{method} at {server}"
-    raise located(reason, asked, advice, request_id).with_traceback(reason.__traceback__) from reason.__cause__
+    raise located(reason, asked, advice).with_traceback(reason.__traceback__) from reason.__cause__
 
 
 def _advice(error: VitrineError, call: Call) -> Steps[str]:
@@ -62,8 +65,8 @@ def _advice(error: VitrineError, call: Call) -> Steps[str]:
         if isinstance(error, ModelNotFound):
             if call.selection != model:
                 try:
-                    status: ModelStatus = yield GetStatus(brief._replace(selection=model))
-                    return f"of this model the server has {_names(str(v) for v in status.versions)}"
+                    known: ModelStatus = yield GetStatus(brief._replace(selection=model))
+                    return f"of this model the server has {_names(str(v) for v in known.versions)}"
                 except ModelNotFound:
                     pass
             return f"the server has the models {_names(repr(name) for name in (yield ListModels(brief)))}"
@@ -135,6 +138,17 @@ def models(call: Call) -> Steps[tuple[ModelStatus, ...]]:
     return tuple(statuses)
 
 
+def status(call: Call) -> Steps[ModelStatus]:
+    """The status of the versions asked for."""
+    chosen = call.selection
+    if chosen.label is not None:
+        # TensorFlow Serving's status takes no notice of labels, its metadata does.
+        metadata: Metadata = yield GetMetadata(call)
+        call = call._replace(selection=Selection(chosen.model, metadata.version))
+    answer: ModelStatus = yield GetStatus(call)
+    return answer
+
+
 def wait_until_available(call: Call, attempt_seconds: float) -> Steps[int]:
     """Asks for the status until a version is available; a server that is not there yet is waited for, too."""
     seen, pause = "", _FIRST_PAUSE
@@ -142,16 +156,21 @@ def wait_until_available(call: Call, attempt_seconds: float) -> Steps[int]:
         now = time.monotonic()
         try:
             deadline = min(call.deadline, now + attempt_seconds)
-            status: ModelStatus = yield GetStatus(call._replace(deadline=deadline, timeout=deadline - now))
-            if status.available:
-                return status.available[0]
-            seen = "; ".join(map(str, status.versions)) or "no version"
-        except (ModelNotFound, Overloaded, Unavailable) as error:
+            present = yield from status(call._replace(deadline=deadline, timeout=deadline - now))
+            if present.available:
+                return present.available[0]
+            seen = "; ".join(map(str, present.versions)) or "no version"
+        except (InvalidInput, ModelNotFound, Overloaded, Unavailable) as error:
+            if isinstance(error, InvalidInput) and call.selection.label is None:
+                raise
+            # A label that is not assigned yet is invalid input.
             seen = f"{error.summary}: {error}"
         except DeadlineExceeded as error:
             # The last attempt is cut short by the deadline itself: what was seen before says more.
             seen = seen or f"{error.summary}: {error}"
-        if time.monotonic() + pause >= call.deadline:
+        left = call.deadline - time.monotonic()
+        if left <= _SHORTEST_LOOK:
             raise DeadlineExceeded(f"last seen: {seen}")
-        yield Pause(pause)
+        # The last look is just before the deadline.
+        yield Pause(min(pause, max(left - _LAST_LOOK, left / 2)))
         pause = min(pause * 1.5, _LONGEST_PAUSE)

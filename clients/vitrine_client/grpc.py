@@ -87,7 +87,10 @@ class GrpcClient(Client):
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Has the server serve these models and no others, and waits until it has them. It is not tried again.
+        """Has the server serve these models and no others.
+
+        It returns once the models that are new are there. Another version of a model that is served already may come
+        later: `wait_until_available` tells; a label can go to it only then. A reload is not tried again.
 
         Raises:
             InvalidInput: the server refuses the list.
@@ -104,6 +107,8 @@ class GrpcClient(Client):
             method = method or self._connected()[path]
             answer = method(content, timeout=call.remaining(), metadata=grpc_messages.metadata(call.headers))
         except grpc.RpcError as error:
+            if self._closed:
+                raise RuntimeError(CLOSED) from error
             raise grpc_messages.error_of(request, error.code(), error.details() or "") from error
         except ValueError as error:
             # What gRPC says of a channel that another thread has closed.

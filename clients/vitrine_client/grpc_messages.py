@@ -9,7 +9,7 @@ import grpc
 
 from vitrine_client import messages
 from vitrine_client.channel import HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE
-from vitrine_client.errors import InvalidInput, ServerError, VitrineError, error_of_grpc_status
+from vitrine_client.errors import InvalidInput, ServerError, VitrineError, error_of_grpc_status, one_line
 from vitrine_client.model_config import ModelConfig
 from vitrine_client.steps import GetMetadata, GetStatus, ListModels, Predict, Reload, Request
 from vitrine_client.wire import metadata_pb2, status_pb2
@@ -66,7 +66,7 @@ def error_of(request: Request, code: grpc.StatusCode, said: str) -> VitrineError
             "service: --enable_grpc_healthcheck_service)",
             said,
         )
-    return error_of_grpc_status(code, said)(said, said)
+    return error_of_grpc_status(code, said)(one_line(said), said)
 
 
 def metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import math
 import os
@@ -22,7 +21,7 @@ from urllib3.util import Retry
 from vitrine_client.base import CLOSED
 from vitrine_client.errors import BadResponse, DeadlineExceeded, Unavailable, VitrineError
 from vitrine_client.http_connections import Adapter
-from vitrine_client.settings import FIRST_BACKOFF, LONGEST_BACKOFF, TLS
+from vitrine_client.settings import FIRST_BACKOFF, LONGEST_BACKOFF, TLS, is_loopback
 from vitrine_client.steps import Call
 
 _PIECE = 1 << 20
@@ -50,6 +49,7 @@ class HttpSession:
     def __init__(self, addresses: Sequence[str], tls: TLS | None, retries: int) -> None:
         self._addresses = tuple(addresses)
         self._tls = tls
+        self._verify = None if tls is None or tls.ca is None else os.fspath(tls.ca)
         self._retry = Retry(
             total=retries,
             backoff_factor=FIRST_BACKOFF,
@@ -123,6 +123,8 @@ class HttpSession:
             headers=headers,
             # As a header, the credentials that ~/.netrc has for the host would replace it.
             auth=None if token is None else _Authorization(token),
+            # Given to the session alone, the environment's bundle of authorities would replace it.
+            verify=self._verify,
             timeout=call.remaining(),
             allow_redirects=False,
             stream=True,
@@ -149,16 +151,14 @@ class HttpSession:
         """A session that several threads can share: nothing in it changes from call to call, cookies are not kept."""
         session = requests.Session()
         # A proxy that the environment names for the world outside does not lead to this machine.
-        session.trust_env = not all(_is_loopback(urlsplit(address).hostname or "") for address in self._addresses)
+        session.trust_env = not all(is_loopback(urlsplit(address).hostname or "") for address in self._addresses)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         server_name = self._tls.server_name if self._tls else None
         connect_seconds = _CONNECT_SECONDS if len(self._addresses) > 1 else math.inf
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter(server_name, connect_seconds))
-        if self._tls is not None:
-            session.verify = True if self._tls.ca is None else os.fspath(self._tls.ca)
-            if self._tls.certificate is not None and self._tls.key is not None:
-                session.cert = (os.fspath(self._tls.certificate), os.fspath(self._tls.key))
+        if self._tls is not None and self._tls.certificate is not None and self._tls.key is not None:
+            session.cert = (os.fspath(self._tls.certificate), os.fspath(self._tls.key))
         return session
 
 
@@ -202,10 +202,3 @@ def _is_worth_another(error: requests.RequestException, addresses: int) -> bool:
     reading = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
     lost = isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError))
     return lost and not reading
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -125,6 +125,9 @@ def _pools(connect_seconds: float, connected: Callable[[HTTPConnection], None]) 
     class SecurePool(HTTPSConnectionPool):
         ConnectionCls = Secure
 
+    # Messages begin with these names.
+    PlainPool.__name__, SecurePool.__name__ = "HTTPConnectionPool", "HTTPSConnectionPool"
+    Plain.__name__, Secure.__name__ = "HTTPConnection", "HTTPSConnection"
     return {"http": PlainPool, "https": SecurePool}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
 from vitrine_client import tensors
-from vitrine_client.errors import InvalidInput, VitrineError, names_missing_signature
+from vitrine_client.errors import DeadlineExceeded, InvalidInput, VitrineError, names_missing_signature
 from vitrine_client.flows import BatchLimit, predict
 from vitrine_client.images import ImageLike, ImageOptions, encode_image, passes_untouched
 from vitrine_client.results import TensorInfo
@@ -18,13 +21,18 @@ OnError: TypeAlias = Literal["raise", "skip", "return"]
 
 INPUT = "image_bytes"
 
-# How gRPC and REST say that a signature takes other inputs.
-_OTHER_INPUTS = ("not match signature", "does not have named input")
+# The words of decoders, TensorFlow's and others'.
+_ABOUT_PICTURES = re.compile(r"image|decod|jpe?g|png|gif\b|bmp|webp|pixel|channel", re.IGNORECASE)
+# The words of TensorFlow Serving for requests that fit no version, signature or input.
+_ABOUT_THE_CALL = re.compile(
+    r"version.label|match signature|named input|tensor alias|Could not find variable|Malformed"
+)
 
 _Answer = TypeVar("_Answer")
 
 
-class Task(NamedTuple, Generic[_Answer]):
+@dataclass(frozen=True)
+class Task(Generic[_Answer]):
     """What is asked about each picture.
 
     Attributes:
@@ -65,7 +73,7 @@ def ask(
     def is_quick() -> bool:
         return len(images) == 1 and passes_untouched(images[0], options)
 
-    prepared: list[bytes | InvalidInput] = yield Work(prepare, is_quick)
+    prepared: list[bytes | InvalidInput] = yield Work(call, prepare, is_quick)
     results: dict[int, _Answer | InvalidInput] = {
         place: content for place, content in enumerate(prepared) if isinstance(content, InvalidInput)
     }
@@ -84,6 +92,9 @@ def _prepared(image: ImageLike, position: int, options: ImageOptions, alone: boo
     try:
         return encode_image(image, position, options, alone=alone, timeout=call.remaining())
     except InvalidInput as error:
+        if call.deadline <= time.monotonic():
+            # It is not the picture's fault that it was not fetched in the time there was.
+            raise DeadlineExceeded(f"nothing within {call.timeout:g} s: {error}") from error
         error.positions = (position,)
         return error
 
@@ -96,12 +107,13 @@ def _answers(
         outputs = yield from predict(call, task.signature_name, _inputs(pictures.values()), limit, outputs=task.outputs)
         return dict(zip(pictures, task.read(outputs, len(pictures)), strict=True))
     except InvalidInput as error:
-        if not _may_be_a_picture(error):
-            raise
-        if len(pictures) == 1:
-            [place] = pictures
-            return {place: _at(error, first + place)}
         refusal = error
+    suspects = pictures.values()
+    if not (yield Work(call, lambda: _may_be_a_picture(refusal, suspects), lambda: False)):
+        raise refusal
+    if len(pictures) == 1:
+        [place] = pictures
+        return {place: _at(refusal, first + place)}
     # One of them is refused, the server does not say which, and the others are to have their answers.
     requests = [
         Predict(call, task.signature_name, _inputs([content]), (), task.outputs) for content in pictures.values()
@@ -121,15 +133,32 @@ def _inputs(pictures: Any) -> Mapping[str, NDArray[Any]]:
     return {INPUT: tensors.as_array(list(pictures), INPUT)}
 
 
-def _may_be_a_picture(error: InvalidInput) -> bool:
-    # A signature that is not there, or that takes other inputs, refuses every picture alike.
+def _may_be_a_picture(error: InvalidInput, pictures: Iterable[bytes]) -> bool:
+    """Whether a refusal is about what is in the pictures. Others come whatever picture it is."""
+    said = error.server_message.replace(INPUT, "")
+    if not said or blames_the_call(error):
+        return False
+    return bool(_ABOUT_PICTURES.search(said)) or any(map(_is_broken, pictures))
+
+
+def _is_broken(picture: bytes) -> bool:
+    try:
+        encode_image(picture, 0, ImageOptions(check="full"))
+    except InvalidInput:
+        return True
+    return False
+
+
+def blames_the_call(error: InvalidInput) -> bool:
+    """Whether a server refuses the version, the signature or its inputs, and so every picture."""
     said = error.server_message
-    return bool(said) and not names_missing_signature(said) and not any(words in said for words in _OTHER_INPUTS)
+    return names_missing_signature(said) or bool(_ABOUT_THE_CALL.search(said))
 
 
 def _at(error: InvalidInput, position: int) -> InvalidInput:
     placed = InvalidInput(f"images[{position}]: {error}", error.server_message)
     placed.positions = (position,)
+    placed.request_id = error.request_id
     placed.__cause__ = error.__cause__
     return placed
 
@@ -143,4 +172,5 @@ def _raise_first(results: Mapping[int, object]) -> None:
     more = f", and {len(positions) - 20} more" if len(positions) > 20 else ""
     raised = InvalidInput(f"{errors[0]}{also and f'; also {also}{more}'}", errors[0].server_message)
     raised.positions = tuple(positions)
+    raised.request_id = errors[0].request_id
     raise raised from errors[0].__cause__

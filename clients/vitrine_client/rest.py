@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -13,8 +14,17 @@ from numpy.typing import NDArray
 from vitrine_client import json_tensors, messages
 from vitrine_client.base import CLOSED
 from vitrine_client.blocking import Client
-from vitrine_client.errors import BadResponse, InvalidInput, ServerError, VitrineError, error_of_http_status
+from vitrine_client.errors import (
+    BadResponse,
+    InvalidInput,
+    ModelNotFound,
+    ServerError,
+    VitrineError,
+    error_of_http_status,
+    one_line,
+)
 from vitrine_client.http import HttpSession
+from vitrine_client.images.urls import without_credentials
 from vitrine_client.results import Metadata, Signature, TensorInfo
 from vitrine_client.selection import Selection
 from vitrine_client.settings import TLS, Headers, Token
@@ -25,6 +35,8 @@ from vitrine_client.wire import metadata_pb2, model_pb2, status_pb2
 _ANYBODYS_STATUSES = frozenset({401, 403, 407, 408, 413, 429, 499, 502, 503, 504})
 _EXCERPT = 200
 _OK = 200
+# How long the signatures of whatever version answers now are taken for the same.
+_SIGNATURE_SECONDS = 10.0
 
 
 class RestClient(Client):
@@ -68,7 +80,7 @@ class RestClient(Client):
         if tls is not None and not (isinstance(tls, TLS) and all(a.startswith("https://") for a in addresses)):
             raise InvalidInput(f"tls={tls!r}: give vitrine_client.TLS(...), and addresses that begin with https://")
         super().__init__(
-            f"{', '.join(addresses)} (REST)",
+            f"{', '.join(map(without_credentials, addresses))} (REST)",
             model=model,
             version=version,
             label=label,
@@ -78,7 +90,7 @@ class RestClient(Client):
             headers=headers,
             max_batch_size=max_batch_size,
         )
-        self._signatures: dict[Selection, Mapping[str, Signature]] = {}
+        self._signatures: dict[Selection, tuple[float, Mapping[str, Signature]]] = {}
         self._session = HttpSession(addresses, tls, retries)
 
     def _answer(self, request: Request) -> Any:
@@ -131,32 +143,32 @@ class RestClient(Client):
         )
 
     def _names(self, call: Call) -> tuple[str, ...]:
+        said = ""
         try:
             models = self._send(call, "GET", "/v1/models").get("models")
-        except VitrineError as error:
-            if not error.server_message:
-                raise
-            models = None
+        except (BadResponse, InvalidInput, ModelNotFound) as error:
+            models, said = None, error.server_message
         if not isinstance(models, list):
             raise ServerError(
                 "the server has no list of its models (the embedded server has one with --rest_api_extensions)"
+                f"{said and f': {said}'}",
+                said,
             )
         return tuple(str(model.get("name")) for model in models if isinstance(model, dict))
 
     def _outputs(self, call: Call, signature_name: str, values: object) -> Mapping[str, TensorInfo]:
         """The outputs that an answer's values are: JSON does not name a single one, and never tells dtypes."""
-        outputs = self._known_outputs(call.selection, signature_name)
-        if not _matches(outputs, values):
-            # Nothing asked yet, or the server has moved on to a version with another signature.
-            self._signatures[call.selection] = self._metadata_of(call).signatures
-            outputs = self._known_outputs(call.selection, signature_name)
+        asked, signatures = self._signatures.get(call.selection, (0.0, {}))
+        outputs = _outputs_of(signatures, signature_name)
+        # Another version may give an output of the same name another dtype, which does not show in JSON.
+        old = call.selection.version is None and time.monotonic() - asked > _SIGNATURE_SECONDS
+        if old or not _matches(outputs, values):
+            signatures = self._metadata_of(call).signatures
+            self._signatures[call.selection] = time.monotonic(), signatures
+            outputs = _outputs_of(signatures, signature_name)
         if not _matches(outputs, values):
             raise BadResponse(f"outputs that do not match the metadata of signature {signature_name!r}")
         return outputs
-
-    def _known_outputs(self, selection: Selection, signature_name: str) -> Mapping[str, TensorInfo]:
-        signature = self._signatures.get(selection, {}).get(signature_name)
-        return signature.outputs if signature else {}
 
     def _send(self, call: Call, verb: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON object that a request is answered with."""
@@ -203,6 +215,11 @@ def _address(url: str) -> str:
     return address.rstrip("/")
 
 
+def _outputs_of(signatures: Mapping[str, Signature], signature_name: str) -> Mapping[str, TensorInfo]:
+    signature = signatures.get(signature_name)
+    return signature.outputs if signature else {}
+
+
 def _matches(outputs: Mapping[str, TensorInfo], values: object) -> bool:
     if isinstance(values, dict) and values.keys() != {"b64"}:
         return values.keys() == outputs.keys()
@@ -215,7 +232,7 @@ def _refusal(status: int, text: str) -> VitrineError:
         # No server of this API: a 404 here says nothing about the model.
         return BadResponse(f"HTTP {status}, not in TensorFlow Serving's format: {_excerpt(text)}", _excerpt(text))
     said = _excerpt(text) if said is None else said
-    return error_of_http_status(status)(said or f"HTTP {status}", said)
+    return error_of_http_status(status)(one_line(said) or f"HTTP {status}", said)
 
 
 def _error_text(text: str) -> str | None:

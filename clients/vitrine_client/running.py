@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from vitrine_client.errors import VitrineError
-from vitrine_client.steps import SPLIT_IN_FLIGHT, All, Pause, Request, Step, Steps, Work
+from vitrine_client.steps import SPLIT_IN_FLIGHT, All, Pause, Request, Step, Steps, Work, noted
 
 _Result = TypeVar("_Result")
 _Answer = Callable[[Request], Any]
@@ -22,7 +22,7 @@ def run(steps: Steps[_Result], answer: _Answer) -> _Result:
             try:
                 done = _do(step, answer)
             except VitrineError as error:
-                step = steps.throw(error)
+                step = steps.throw(noted(error, step))
             else:
                 step = steps.send(done)
     except StopIteration as end:
@@ -45,7 +45,7 @@ def _all(requests: Sequence[Request], answer: _Answer) -> list[Any]:
         try:
             return answer(request)
         except VitrineError as error:
-            return error
+            return noted(error, request)
 
     if len(requests) <= 1:
         return list(map(answer_or_error, requests))

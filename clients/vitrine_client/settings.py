@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TypeAlias
 
 from vitrine_client.errors import InvalidInput
 
-Headers: TypeAlias = "Mapping[str, str] | Callable[[], Mapping[str, str]]"
-Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
+Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+Token: TypeAlias = str | Callable[[], str]
 
 REQUEST_ID = "x-request-id"
 
@@ -111,7 +113,7 @@ def checked_headers(headers: Mapping[str, str], name: str = "headers") -> dict[s
 
 
 def check_timeout(timeout: float) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= LONGEST_TIMEOUT:
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout <= LONGEST_TIMEOUT:
         raise InvalidInput(f"timeout={timeout!r}: give seconds above 0, at most a year")
 
 
@@ -123,3 +125,10 @@ def check_retries(retries: int) -> None:
 def check_positive(value: int, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{name}={value!r}: give a whole number from 1")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

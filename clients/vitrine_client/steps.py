@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
-from vitrine_client.errors import DeadlineExceeded
+from vitrine_client.errors import DeadlineExceeded, VitrineError
 from vitrine_client.results import TensorInfo
 from vitrine_client.selection import Selection
+from vitrine_client.settings import REQUEST_ID
 
 if TYPE_CHECKING:
     from vitrine_client.model_config import ModelConfig
@@ -96,12 +97,20 @@ class All(NamedTuple):
 class Work(NamedTuple):
     """Something to compute or read; an event loop may do it by itself where `is_quick` says so."""
 
+    call: Call
     run: Callable[[], object]
     is_quick: Callable[[], bool]
 
 
 class Pause(NamedTuple):
     seconds: float
+
+
+def noted(error: VitrineError, step: Step) -> VitrineError:
+    """The error of a step, with the id of the request that it was."""
+    if not isinstance(step, (All, Work, Pause)):
+        error.request_id = step.call.headers.get(REQUEST_ID, "")
+    return error
 
 
 # How many requests of one split call are under way at once.

@@ -32,7 +32,7 @@ class Server:
 
 
 @contextmanager
-def running_server(versions: Path, folder: Path, *flags: str) -> Iterator[Server]:
+def running_server(versions: Path | str, folder: Path, *flags: str) -> Iterator[Server]:
     """The embedded server with the model in `versions`, available; its log goes to `folder`."""
     command = Path(sys.executable).with_name("vitrine-model-server")
     if not command.exists():
@@ -53,7 +53,7 @@ def running_server(versions: Path, folder: Path, *flags: str) -> Iterator[Server
             stderr=subprocess.STDOUT,
         )
     try:
-        running = Server(f"localhost:{grpc_port}", f"http://localhost:{rest_port}", versions)
+        running = Server(f"localhost:{grpc_port}", f"http://localhost:{rest_port}", Path(versions))
         with running.client("grpc") as client:
             client.wait_until_available(timeout=120)
         yield running

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from client_servers import running_server
-from client_standins import METADATA, PICTURE, PREDICT, STATUS, GrpcStandin, RestStandin
+from client_servers import Server, running_server
+from client_standins import METADATA, PICTURE, PREDICT, GrpcStandin, RestStandin
+from processes import DEADLINE_SECONDS
 from tensorflow_serving.apis import predict_pb2
 
 from vitrine_client import (
@@ -200,18 +203,6 @@ def test_advice_does_not_outlast_the_call(grpc_standin: GrpcStandin):
         held.set()
 
 
-def test_waiting_is_for_a_label_too(grpc_standin: GrpcStandin):
-    def answer(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        spec = status_pb2.GetModelStatusRequest.FromString(request).model_spec
-        assert (path, spec.version_label) == (STATUS, "canary")
-        status = status_pb2.ModelVersionStatus(version=7, state=status_pb2.ModelVersionStatus.AVAILABLE)
-        return status_pb2.GetModelStatusResponse(model_version_status=[status]).SerializeToString()
-
-    grpc_standin.answer = answer
-    with GrpcClient(grpc_standin.target, model="m", version=3) as client:
-        assert client.wait_until_available(label="canary", timeout=10) == 7
-
-
 def test_one_deadline_is_for_all_parts(grpc_standin: GrpcStandin):
     held = threading.Event()
     counted: list[int] = []
@@ -251,33 +242,52 @@ def test_a_refused_reload_is_the_error_that_its_status_says(grpc_standin: GrpcSt
 
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
 def test_models_and_labels_come_by_reload(tmp_path: Path, server, transport: str, picture: bytes):
-    versions = str(server.versions)
+    versions = str(two_versions(server, tmp_path))
     flags = ["--rest_api_extensions", "--enable_grpc_healthcheck_service"]
     with (
-        running_server(server.versions, tmp_path, *flags) as other,
+        running_server(versions, tmp_path, *flags) as other,
         other.client("grpc") as reloading,
         other.client(transport) as client,
         other.client(transport, model="nope") as mistaken,
     ):
-        assert [(status.model, status.available) for status in client.models()] == [("shapes", (2,))]
+        assert [(status.model, status.available) for status in client.models()] == [("shapes", (3,))]
         with pytest.raises(ModelNotFound, match="the server has the models 'shapes'"):
             mistaken.classify([picture])
-        reloading.reload_config(
-            [
-                ModelConfig("shapes", versions, specific=(2,), labels={"stable": 2}),
-                ModelConfig("forms", versions, latest=1),
-            ]
-        )
+        forms = ModelConfig("forms", versions, latest=1)
+        reloading.reload_config([ModelConfig("shapes", versions, specific=(2, 3)), forms])
+        reloading.wait_until_available(version=2)
+        reloading.reload_config([ModelConfig("shapes", versions, specific=(2, 3), labels={"stable": 2}), forms])
         assert [status.model for status in client.models()] == ["forms", "shapes"]
         assert client.classify([picture], label="stable") == client.classify([picture], version=2)
         assert client.metadata(label="stable").version == 2
         assert client.status(label="stable").available == (2,)
         assert client.wait_until_available(label="stable", timeout=60) == 2
+        for ask in (lambda: client.status(label="canary"), lambda: client.metadata(label="canary")):
+            with pytest.raises(InvalidInput, match="canary"):
+                ask()
+        with pytest.raises(DeadlineExceeded, match=r"last seen: .*canary"):
+            client.wait_until_available(label="canary", timeout=0.5)
         with pytest.raises(VitrineError, match="canary"):
             client.classify([picture], label="canary")
         with pytest.raises(VitrineError):
             reloading.reload_config([ModelConfig("shapes", versions, labels={"stable": 99})])
         assert client.classify([picture], label="stable")
+
+
+def test_waiting_sees_a_label_arrive(tmp_path: Path, server):
+    versions = str(two_versions(server, tmp_path))
+    with running_server(versions, tmp_path) as other, other.client("grpc") as client, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.wait_until_available, label="stable", timeout=DEADLINE_SECONDS)
+        client.reload_config([ModelConfig("shapes", versions, all=True)])
+        client.wait_until_available(version=2)
+        client.reload_config([ModelConfig("shapes", versions, all=True, labels={"stable": 2})])
+        assert waiting.result() == 2
+
+
+def two_versions(server: Server, folder: Path) -> Path:
+    for version in ("2", "3"):
+        shutil.copytree(server.versions / "2", folder / "versions" / version)
+    return folder / "versions"
 
 
 def test_the_asynchronous_client_reloads_and_lists(tmp_path: Path, server, picture: bytes):

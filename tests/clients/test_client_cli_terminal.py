@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from client_commands import ROSE, in_terminal, run
 from client_standins import PICTURE, RestStandin
+
+from vitrine_client.cli.progress import ProgressBar
 
 STATES = {
     "model_version_status": [
@@ -116,14 +120,38 @@ def test_there_is_no_bar_where_talk_is_piped(roses: list[str], photos: Path):
 
 
 def test_an_interrupt_leaves_whole_lines_and_no_bar(roses: list[str], photos: Path):
-    # Whoever reads a pipe waits for somebody to write to it.
-    os.mkfifo(photos / "05.waiting.png")
-    done = in_terminal("predict", photos, *roses, interrupt_at="05.png")
+    pictures: list[object] = sorted(photos.iterdir())
+    with RestStandin() as web:
+        # The seventh picture is never there.
+        web.held.clear()
+        pictures.insert(6, f"http://{web.address}/waiting.png")
+        done = in_terminal("predict", *pictures, "--allow-urls", *roses, interrupt_at="05.png")
     assert done.code == 130
     header, *rows, summary = done.screen
     assert header.split() == ["PICTURE", "SCORE", "LABEL"]
     assert [row.split()[1:] for row in rows] == [["0.7500", "rose"]] * len(rows)
-    assert summary.startswith(f"{len(rows)} of 41 pictures in ")
+    assert len(rows) == 6
+    assert summary.startswith("6 of 41 pictures in ")
+
+
+def test_an_interrupt_the_moment_a_bar_is_shown_leaves_none():
+    class Terminal(io.StringIO):
+        """Stands in for a terminal where Ctrl-C is pressed at the first sight of a bar."""
+
+        pressed = False
+
+        def flush(self) -> None:
+            if not self.pressed:
+                self.pressed = True
+                signal.raise_signal(signal.SIGINT)
+
+    terminal = Terminal()
+    bar = ProgressBar(40, terminal, columns=80)
+    with pytest.raises(KeyboardInterrupt):
+        bar.advance(20)
+    assert " 20/40" in terminal.getvalue()
+    bar.erase()
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 @pytest.mark.parametrize("columns", [1, 12, 30])

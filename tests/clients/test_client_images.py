@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine_client import InvalidInput
+from vitrine_client import ImageLike, InvalidInput
 from vitrine_client.images import ImageOptions, encode_image, encode_images, picture_list
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -126,6 +128,16 @@ def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Pa
         assert repr(str(path)) in str(info.value)
 
 
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path: Path, jpeg: bytes):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    # Whoever opens a pipe waits for somebody to write to it.
+    for path in (os.devnull, pipe):
+        with pytest.raises(InvalidInput, match=r"^images\[1\]: .* is no regular file: .*give the bytes") as info:
+            encode_images([jpeg, path])
+        assert repr(str(path)) in str(info.value)
+
+
 def test_a_closed_file_is_refused_by_its_name(tmp_path: Path):
     path = tmp_path / "picture.png"
     path.touch()
@@ -173,3 +185,16 @@ def test_options_that_cannot_be_used_are_refused(options: dict[str, object], rea
 
 def test_numpy_numbers_will_do_as_max_side():
     assert ImageOptions(max_side=np.int64(300)) == ImageOptions(max_side=300)
+
+
+def test_annotations_of_a_users_own_can_be_made_of_what_a_picture_is():
+    def shown(image: ImageLike, other: ImageLike | None = None) -> None: ...
+
+    hints = typing.get_type_hints(shown)
+    assert hints["other"] == ImageLike | None
+    assert {str, bytes, Image.Image} < set(typing.get_args(hints["image"]))
+
+
+def test_the_annotations_of_functions_that_take_pictures_can_be_resolved():
+    hints = typing.get_type_hints(encode_images)
+    assert typing.get_args(hints["images"]) == (ImageLike,)

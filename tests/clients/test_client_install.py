@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ NEEDED = {"certifi", "charset-normalizer", "idna", "typing-extensions", "urllib3
 
 OLDEST, NEWEST = "protobuf==4.25.0", "protobuf"
 
-Programs = Callable[[str], Path]
+Programs = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +45,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """The programs of a fresh environment with the client and a version of protobuf, which is made once."""
-    made: dict[str, Path] = {}
+    made: dict[tuple[str, str], Path] = {}
 
-    def with_protobuf(protobuf: str) -> Path:
-        if protobuf not in made:
+    def with_protobuf(protobuf: str, python: str = sys.executable) -> Path:
+        if (protobuf, python) not in made:
             environment = tmp_path_factory.mktemp("environment")
-            venv.create(environment)
-            made[protobuf] = environment / ("Scripts" if sys.platform == "win32" else "bin")
+            subprocess.run([python, "-m", "venv", "--without-pip", environment], check=True, timeout=120)
+            programs = environment / ("Scripts" if sys.platform == "win32" else "bin")
             # Compiling everything takes longer than the few imports of these tests.
-            install = ("--python", made[protobuf] / "python", "install", "--no-compile", wheel, protobuf)
+            install = ("--python", programs / "python", "install", "--no-compile", wheel, protobuf)
             pip(*install).check_returncode()
-        return made[protobuf]
+            made[protobuf, python] = programs
+        return made[protobuf, python]
 
     return with_protobuf
 
@@ -75,7 +75,8 @@ CALLS = """
 import sys
 import google.protobuf
 import numpy as np
-from vitrine_client import BadResponse, GrpcClient
+from vitrine_client import BadResponse, GrpcClient, RestClient
+from vitrine_client.cli import main
 
 with GrpcClient(sys.argv[1], model="flowers") as client:
     [prediction] = client.classify([sys.stdin.buffer.read()])
@@ -119,9 +120,29 @@ def answer_typed(path: str, content: bytes, context: object) -> bytes:
 def test_calls_work_with_every_protobuf(
     programs: Programs, protobuf: str, major: int, grpc_standin: GrpcStandin, picture: bytes
 ):
+    assert_calls_work(programs(protobuf), major, grpc_standin, picture)
+
+
+def test_calls_work_with_the_oldest_python(programs: Programs, grpc_standin: GrpcStandin, picture: bytes):
+    python = python_of("3.10")
+    if python is None:
+        pytest.skip("needs Python 3.10, on PATH or of pyenv")
+    assert_calls_work(programs(OLDEST, python), 4, grpc_standin, picture)
+
+
+def python_of(version: str) -> str | None:
+    """An interpreter that runs: pyenv has commands for those, too, that it does not."""
+    installed = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    for candidate in (f"python{version}", *map(str, installed)):
+        if (found := shutil.which(candidate)) and not subprocess.run([found, "-V"], capture_output=True).returncode:
+            return found
+    return None
+
+
+def assert_calls_work(programs: Path, major: int, grpc_standin: GrpcStandin, picture: bytes) -> None:
     grpc_standin.answer = answer_typed
     done = subprocess.run(
-        [programs(protobuf) / "python", "-W", "error", "-c", CALLS, grpc_standin.target],
+        [programs / "python", "-W", "error", "-c", CALLS, grpc_standin.target],
         input=picture,
         capture_output=True,
         timeout=120,

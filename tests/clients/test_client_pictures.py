@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -85,23 +86,49 @@ def test_what_only_the_server_finds_is_named_too(client, picture: bytes):
     assert info.value.server_message
     answers = client.classify([picture, BROKEN, picture], check="off", on_error="return")
     assert [type(answer) for answer in answers] == [Prediction, InvalidInput, Prediction]
+    assert answers[1].request_id
     assert answers[0].label == good.label
     assert client.classify([BROKEN, picture], check="off", on_error="skip")[0].label == good.label
 
 
-def test_a_wrong_signature_is_nobodys_fault(client, picture: bytes):
-    for signature_name in ("nonsense", "dtypes"):
+@pytest.mark.parametrize(
+    "wrong", [{"signature_name": "nonsense"}, {"signature_name": "dtypes"}, {"label": "nope"}], ids=str
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_wrong_with_the_call_is_no_pictures_fault(client, picture: bytes, wrong: dict, count: int):
+    for on_error in ("skip", "return", "raise"):
         with pytest.raises(InvalidInput) as info:
-            client.classify([picture, picture], signature_name, on_error="skip")
+            client.classify([picture] * count, on_error=on_error, **wrong)
         assert info.value.positions == ()
+        assert info.value.request_id
+
+
+@pytest.mark.parametrize("words", ["Expects arg[0] to be float but string is provided", "computer says no"])
+def test_a_refusal_that_speaks_of_no_picture_is_raised(grpc_standin: GrpcStandin, picture: bytes, words: str):
+    grpc_standin.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
+    with GrpcClient(grpc_standin.target, model="flowers") as client:
+        with pytest.raises(InvalidInput, match=re.escape(words)) as info:
+            client.classify([picture, picture], on_error="skip")
+        assert info.value.positions == ()
+        with pytest.raises(InvalidInput, match=re.escape(words)):
+            list(client.classify_many([picture, picture], on_error="skip"))
+
+
+def test_a_refusal_of_one_of_several_is_its_fault(grpc_standin: GrpcStandin, picture: bytes):
+    grpc_standin.abort(grpc.StatusCode.INVALID_ARGUMENT, "cannot decode")
+    with GrpcClient(grpc_standin.target, model="flowers") as client:
+        first, second = client.classify([picture, picture], on_error="return")
+    assert (first.positions, second.positions) == ((0,), (1,))
+    assert first.request_id
+    assert first.request_id == second.request_id
 
 
 def test_another_error_while_culprits_are_sought_is_not_what_is_told(grpc_standin: GrpcStandin, picture: bytes):
     codes = iter([grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL])
-    grpc_standin.answer = lambda path, request, context: context.abort(next(codes), f"words of {path}")
+    grpc_standin.answer = lambda path, request, context: context.abort(next(codes), f"an image, words of {path}")
     with GrpcClient(grpc_standin.target, model="flowers") as client, pytest.raises(InvalidInput) as info:
         client.classify([picture, picture], on_error="return")
-    assert info.value.server_message == f"words of {PREDICT}"
+    assert info.value.server_message == f"an image, words of {PREDICT}"
 
 
 def test_wrong_ways_of_asking_are_told(client, picture: bytes):

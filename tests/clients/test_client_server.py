@@ -111,7 +111,10 @@ def test_a_corrupt_picture_is_invalid_input(server, transport: str, picture: byt
         with pytest.raises(InvalidInput, match=f"classify of model 'shapes' at {server_of(server, transport)}") as info:
             client.classify([b"no picture"], check="off")
         assert info.value.server_message
-        assert info.value.server_message in str(info.value)
+        assert info.value.server_message.partition("\n")[0] in str(info.value)
+        # Where in TensorFlow's graph that was is nobody's business here, and no log wants a second line of it.
+        assert "node" not in str(info.value)
+        assert "\n" not in str(info.value)
         assert len(client.classify([picture])) == 1
 
 

@@ -19,6 +19,8 @@ from client_servers import MODEL
 from client_standins import PREDICT, GrpcStandin
 from processes import DEADLINE_SECONDS, free_port, wait_until
 
+from vitrine_client import ServerError
+
 pytest.importorskip("fastapi")
 SERVICE = Path(__file__).parents[2] / "examples" / "service.py"
 MAX_BYTES = 10 * 1024**2
@@ -101,9 +103,11 @@ def test_no_picture_at_all_is_400(service: str):
     assert (answer.status_code, "no bytes" in answer.json()["detail"]) == (400, True)
 
 
-def test_a_header_that_cannot_be_passed_on_is_400(service: str, picture: bytes):
-    answer = post(f"{service}/classify", picture, **{"x-request-id": "é"})
-    assert (answer.status_code, "x-request-id" in answer.json()["detail"]) == (400, True)
+def test_a_header_that_cannot_be_passed_on_is_left_out(service: str, picture: bytes):
+    for wrong in ("é", "two words", "a\tb"):
+        answer = post(f"{service}/classify", picture, **{"x-request-id": wrong, "traceparent": "é"})
+        assert answer.status_code == 200
+        assert len(answer.headers["x-request-id"]) == 32
 
 
 def test_a_picture_too_large_is_413_before_all_of_it_has_come(service: str, picture: bytes):
@@ -160,7 +164,32 @@ def test_an_overloaded_model_server_is_429_with_a_time_to_come_back(
 def test_a_model_server_that_fails_is_502(standin_service: str, grpc_standin: GrpcStandin, picture: bytes):
     grpc_standin.abort(grpc.StatusCode.INTERNAL, "no memory at 0x1234")
     answer = post(f"{standin_service}/classify", picture)
-    assert (answer.status_code, answer.json()["detail"]) == (502, "the server failed")
+    assert (answer.status_code, answer.json()["detail"]) == (502, ServerError.summary)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("FAILED_PRECONDITION", 'Serving signature name: "serving_default" not found in signature def'),
+        ("INVALID_ARGUMENT", "Unrecognized servable version label: stable"),
+    ],
+)
+def test_what_the_service_itself_asks_wrongly_is_502(
+    grpc_standin: GrpcStandin, tmp_path: Path, picture: bytes, code: str, said: str
+):
+    grpc_standin.abort(grpc.StatusCode[code], said)
+    with running_service(tmp_path / "log", grpc_standin.target) as url:
+        answer = post(f"{url}/classify", picture)
+    assert (answer.status_code, answer.json()["detail"]) == (502, "this service asks its model wrongly")
+    assert said in (tmp_path / "log").read_text()
+
+
+def test_a_picture_that_only_the_model_server_finds_broken_is_400(
+    standin_service: str, grpc_standin: GrpcStandin, picture: bytes
+):
+    grpc_standin.abort(grpc.StatusCode.INVALID_ARGUMENT, "Invalid PNG data, size 1234")
+    answer = post(f"{standin_service}/classify", picture)
+    assert (answer.status_code, "Invalid PNG data" in answer.json()["detail"]) == (400, True)
 
 
 def test_no_answer_in_time_is_504(grpc_standin: GrpcStandin, tmp_path: Path, picture: bytes):

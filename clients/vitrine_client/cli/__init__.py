@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from vitrine_client.cli.arguments import parse
 from vitrine_client.cli.connection import connect
 from vitrine_client.cli.console import Console
+from vitrine_client.cli.failures import told
 from vitrine_client.errors import InvalidInput, VitrineError
 
 INTERRUPTED = 130
@@ -47,13 +48,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             client = connect(options)
         except InvalidInput as error:
-            options.error(str(error))
+            options.error(told(error, options))
         try:
             with client:
                 code: int = options.run(client, options, console)
             sys.stdout.flush()
         except VitrineError as error:
-            console.say(error, "vitrine-client")
+            console.say(told(error, options), "vitrine-client")
             return 1
     except KeyboardInterrupt:
         return INTERRUPTED

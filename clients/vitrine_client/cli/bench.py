@@ -15,6 +15,7 @@ import numpy as np
 from vitrine_client.blocking import Client
 from vitrine_client.cli import connection
 from vitrine_client.cli.console import Console
+from vitrine_client.cli.failures import told
 from vitrine_client.cli.picture_paths import picture_paths
 from vitrine_client.errors import VitrineError
 from vitrine_client.images import ImageOptions, encode_images
@@ -28,13 +29,13 @@ class Measured(NamedTuple):
         seconds: how long that stretch was.
         latencies: milliseconds of each request that was answered.
         errors: how many of the others failed, by the name of their error.
-        example: one of these errors' message.
+        example: one of these errors.
     """
 
     seconds: float
     latencies: Sequence[float]
     errors: Counter[str]
-    example: str
+    example: VitrineError | None
 
 
 class ClosedLoop:
@@ -79,7 +80,7 @@ class ClosedLoop:
         with self._lock:
             self._latencies: list[float] = []
             self._errors: Counter[str] = Counter()
-            self._example = ""
+            self._example: VitrineError | None = None
             self._start = time.perf_counter()
 
     def _ask(self) -> None:
@@ -104,7 +105,7 @@ class ClosedLoop:
                     self._latencies.append(milliseconds)
                 else:
                     self._errors[type(failure).__name__] += 1
-                    self._example = str(failure)
+                    self._example = failure
 
 
 def bench(client: Client, options: argparse.Namespace, console: Console) -> int:
@@ -128,13 +129,14 @@ def bench(client: Client, options: argparse.Namespace, console: Console) -> int:
     measured, interrupted = ClosedLoop(client, contents, options.concurrency).run(options.seconds, options.warm_up)
     if interrupted:
         console.begin_line()
-    if measured.example and not options.quiet:
-        console.say(measured.example, "for example")
+    if measured.example is not None and not options.quiet:
+        console.say(told(measured.example, options), "for example")
     figures = _figures(measured)
     if options.json:
-        told = {"transport": transport, "addresses": addresses, "model": connection.model(options)}
+        shown = [connection.without_passwords(address, options) for address in addresses]
+        asked = {"transport": transport, "addresses": shown, "model": connection.model(options)}
         load = {"pictures": len(contents), "concurrency": options.concurrency, "interrupted": interrupted}
-        console.write_json({**told, **load, **figures})
+        console.write_json({**asked, **load, **figures})
     else:
         _write_table(console, figures)
     if interrupted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from urllib.parse import urlsplit
 from vitrine_client.blocking import Client
 from vitrine_client.errors import InvalidInput
 from vitrine_client.grpc import GrpcClient
+from vitrine_client.images.urls import is_url, without_credentials
 from vitrine_client.rest import RestClient
-from vitrine_client.settings import TLS
+from vitrine_client.settings import TLS, is_loopback
 
 DEFAULT_TARGET = "localhost:8500"
 DEFAULT_MODEL = "digits"
@@ -26,6 +26,8 @@ def connect(options: argparse.Namespace) -> Client:
         InvalidInput: options or variables that cannot be used, or that do not go together.
     """
     transport, addresses = server(options)
+    if transport == "gRPC" and (urls := list(filter(is_url, addresses))):
+        raise InvalidInput(f"{without_credentials(urls[0])} is a URL: --grpc takes HOST:PORT, --rest takes URLs")
     tls = _tls(options)
     if tls is not None and transport == "REST" and not all(a.startswith("https://") for a in addresses):
         raise InvalidInput("TLS over REST needs addresses that begin with https://")
@@ -66,11 +68,16 @@ def is_local(address: str) -> bool:
     if address.startswith("unix:"):
         return True
     address = address.removeprefix("dns:///")
-    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback(urlsplit(address if "://" in address else f"//{address}").hostname or "")
+
+
+def without_passwords(text: str, options: argparse.Namespace) -> str:
+    """A text without the users and passwords in the REST addresses that were given."""
+    for address in _addresses(options.rest or [os.environ.get("VITRINE_REST", "")]):
+        # An address may have no scheme, or one that is none.
+        place = address.rpartition("://")[2]
+        text = text.replace(place, without_credentials(f"http://{place}").removeprefix("http://"))
+    return text
 
 
 def _addresses(given: Sequence[str]) -> list[str]:

@@ -64,6 +64,7 @@ class Console:
         """From now on there is a progress bar, if there is a terminal for it."""
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = ProgressBar(total, sys.stderr, _columns(sys.stderr))
+            self._bar.advance(0)
 
     def advance(self, done: int) -> None:
         if self._bar is not None:

@@ -7,6 +7,7 @@ import time
 
 from vitrine_client.blocking import Client
 from vitrine_client.cli.console import Console
+from vitrine_client.cli.failures import told
 from vitrine_client.cli.picture_paths import picture_paths
 from vitrine_client.cli.predictions import CsvWriter, JsonWriter, TableWriter, Writer
 from vitrine_client.errors import VitrineError
@@ -41,7 +42,7 @@ def predict(client: Client, options: argparse.Namespace, console: Console) -> in
             # Before it is written: whoever sees it may press Ctrl-C at that moment.
             tally.done += 1
             if isinstance(answer, VitrineError):
-                reason = _reason(answer, picture)
+                reason = _reason(answer, picture, options)
                 console.say(reason, picture)
                 writer.add_failed(picture, reason)
                 tally.failed += 1
@@ -84,9 +85,9 @@ def _writer(options: argparse.Namespace, console: Console, pictures: list[str]) 
     return TableWriter(console, pictures, options.top or 1)
 
 
-def _reason(error: VitrineError, picture: str) -> str:
+def _reason(error: VitrineError, picture: str, options: argparse.Namespace) -> str:
     """The error without what the line says already: which picture of how many it is, and what was asked."""
-    reason = str(error)
+    reason = told(error, options)
     for position in error.positions:
         reason = reason.partition(f"images[{position}]: ")[2] or reason
     return reason.removeprefix(f"{picture!r} ")

@@ -24,7 +24,6 @@ class ProgressBar:
         self._start = time.monotonic()
         self._next = 0.0
         self._shown = False
-        self.advance(0)
 
     def advance(self, done: int) -> None:
         """Shows that so many are done, but not more often than the eye can follow."""
@@ -34,9 +33,10 @@ class ProgressBar:
         self._next = now + _SECONDS_BETWEEN
         # A full line would make some terminals begin another one.
         line = self._line(done, now - self._start)[: self._columns - 1]
+        # Said before it is so: Ctrl-C may come the moment it is.
+        self._shown = True
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()
-        self._shown = True
 
     def erase(self) -> None:
         if self._shown:

@@ -13,7 +13,7 @@ from PIL import Image
 from vitrine_client.errors import InvalidInput
 
 ImageLike: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 )
 Check: TypeAlias = Literal["auto", "quick", "full", "off"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 
 from vitrine_client.images.options import Refused
@@ -23,8 +24,12 @@ def named(image: object) -> str:
 
 
 def read_path(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file. Raises Refused where there is none, or nothing in it."""
+    """The content of a file. Raises Refused where there is none, or nothing in it, or something other than a file."""
     try:
+        # Whoever opens a pipe or a device may wait for ever. What opening says of a folder, it says in time.
+        mode = os.stat(path).st_mode  # noqa: PTH116 - see below
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise Refused(f"{str(Path(path))!r} is no regular file: read it yourself and give the bytes")
         # Neither Path nor a buffer: for a small file each of them takes as long as reading it.
         with io.FileIO(path) as file:
             content = file.readall()
