@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -121,12 +121,19 @@ def in_order(work: Callable[[_Item], _Answer], items: Iterable[_Item], in_flight
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) >= 2 * in_flight:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     finally:
         # Whoever stops early, by Ctrl-C for one, does not wait for answers that nobody reads.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[_Answer]) -> _Answer:
+    # CPython may miss a Ctrl-C that comes just before an endless wait, until the wait is over.
+    while not future.done():
+        wait([future], timeout=0.5)
+    return future.result()
 
 
 async def in_order_async(

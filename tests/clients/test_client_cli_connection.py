@@ -59,7 +59,8 @@ def test_versions_are_asked_by_number_and_by_label(rest_standin: RestStandin):
     run("status", "--rest", rest_standin.address, "--label", "stable")
     assert [path for _, path, _ in rest_standin.asked] == [
         "/v1/models/digits/versions/3",
-        "/v1/models/digits/labels/stable",
+        # Which of them the label is for, the metadata tell.
+        "/v1/models/digits/labels/stable/metadata",
     ]
 
 
