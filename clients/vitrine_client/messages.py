@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,13 +10,16 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, EncodeError, Message
 from numpy.typing import NDArray
 
-from vitrine_client import tensors
+from vitrine_client import tensor_reading, tensors
 from vitrine_client.errors import BadResponse, InvalidInput
 from vitrine_client.model_config import ModelConfig
 from vitrine_client.results import Metadata, ModelStatus, Signature, TensorInfo, VersionStatus
 from vitrine_client.wire import config_pb2, fields, health_pb2, metadata_pb2, model_pb2, predict_pb2, status_pb2
 
 _Message = TypeVar("_Message", bound=Message)
+
+# Bytes up to which protobuf's copies of an answer cost less than going round them.
+_SMALL_ANSWER = 4096
 
 # What a server's health speaks of besides its models. TensorFlow Serving names its services without the package, too.
 _SERVICES = ("", "PredictionService", "ModelService")
@@ -60,13 +64,13 @@ def predict_bytes(
 
 def outputs_from(content: bytes) -> dict[str, NDArray[Any]]:
     """The outputs of a serialized PredictResponse by name. Raises BadResponse where one cannot be read."""
-    try:
-        found = fields.map_entries(content, predict_pb2.PredictResponse.OUTPUTS_FIELD_NUMBER)
-    except ValueError:
-        # Broken, or in a form that is legal but that no server writes: protobuf tells which.
-        outputs = parse(predict_pb2.PredictResponse, content).outputs
-        found = {name: memoryview(tensor.SerializeToString()) for name, tensor in outputs.items()}
-    return {name: tensors.decode(tensor, f"outputs[{name!r}]") for name, tensor in found.items()}
+    if len(content) > _SMALL_ANSWER:
+        # ValueError: broken, or in a form that is legal but that no server writes. Protobuf tells which.
+        with contextlib.suppress(ValueError):
+            found = fields.map_entries(content, predict_pb2.PredictResponse.OUTPUTS_FIELD_NUMBER)
+            return {name: tensor_reading.decode(tensor, f"outputs[{name!r}]") for name, tensor in found.items()}
+    outputs = parse(predict_pb2.PredictResponse, content).outputs
+    return {name: tensor_reading.decode_message(tensor, f"outputs[{name!r}]") for name, tensor in outputs.items()}
 
 
 def status_of(model: str, response: status_pb2.GetModelStatusResponse) -> ModelStatus:

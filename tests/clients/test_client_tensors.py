@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2 as official
 
 from vitrine_client import BadResponse, InvalidInput
-from vitrine_client.tensors import as_array, decode, dtype_name, encode
+from vitrine_client.tensor_reading import decode, decode_message
+from vitrine_client.tensors import as_array, dtype_name, encode
 from vitrine_client.wire import tensor_pb2
 
 FIELDS = {
@@ -42,7 +43,16 @@ def sent(array: np.ndarray) -> official.TensorProto:
 
 
 def decoded(tensor: official.TensorProto | tensor_pb2.TensorProto) -> np.ndarray:
-    return decode(tensor.SerializeToString(), "x")
+    return read(tensor.SerializeToString(), "x")
+
+
+def read(content: bytes, name: str) -> np.ndarray:
+    """What both ways of reading a tensor make of it."""
+    array = decode(content, name)
+    again = decode_message(tensor_pb2.TensorProto.FromString(bytes(content)), name)
+    assert_same(again, array)
+    assert again.flags.writeable
+    return array
 
 
 def typed(array: np.ndarray) -> tensor_pb2.TensorProto:
@@ -238,7 +248,7 @@ def test_values_that_no_tensor_holds_are_refused_by_name(values: object):
 )
 def test_contradictory_tensors_are_bad_responses_by_name(tensor: tensor_pb2.TensorProto):
     with pytest.raises(BadResponse, match=r"^outputs\['x'\]: "):
-        decode(tensor.SerializeToString(), "outputs['x']")
+        read(tensor.SerializeToString(), "outputs['x']")
 
 
 def test_dtype_names_are_tensorflows():

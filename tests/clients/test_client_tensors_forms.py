@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2 as official
 
 from vitrine_client import BadResponse
-from vitrine_client.tensors import decode
+from vitrine_client.tensor_reading import decode
 from vitrine_client.wire import tensor_pb2
 
 FIELDS = {
