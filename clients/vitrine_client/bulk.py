@@ -66,7 +66,10 @@ class Plan:
         if isinstance(answers, VitrineError):
             if self._ends_all(answers):
                 raise answers
-            answers = [answers] * len(batch.images)
+            # The frames of its traceback have the pictures, and thousands of errors may be kept.
+            error = answers.with_traceback(None)
+            error.__cause__ = error.__context__ = None
+            answers = [error] * len(batch.images)
         self._answered = self._answered or any(not isinstance(answer, VitrineError) for answer in answers)
         self.done += len(answers)
         if self.progress is not None:

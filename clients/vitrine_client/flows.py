@@ -47,14 +47,19 @@ def told(call: Call, method: str, server: str, steps: Steps[_Result], *, of_one_
     try:
         return (yield from steps)
     except VitrineError as error:
-        # Without this name the error would keep itself alive through the frame of its own traceback.
         reason = error
     advice = yield from _advice(reason, call)
     if isinstance(reason, BadResponse):
         # Found in an answer, and so after its request.
         reason.request_id = call.headers.get(REQUEST_ID, "")
     asked = f"{method} of {call.selection} at {server}" if of_one_model else f"{method} at {server}"
-    raise located(reason, asked, advice).with_traceback(reason.__traceback__) from reason.__cause__
+    raised = located(reason, asked, advice).with_traceback(reason.__traceback__)
+    cause = reason.__cause__
+    try:
+        raise raised from cause
+    finally:
+        # By these names the error would keep itself, and all pictures and arrays of the call, alive.
+        del reason, raised, cause
 
 
 def _advice(error: VitrineError, call: Call) -> Steps[str]:

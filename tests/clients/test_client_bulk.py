@@ -235,6 +235,21 @@ def test_memory_does_not_grow_with_the_number(grpc_standin: GrpcStandin, counter
     assert lots < 3 * few
 
 
+def test_errors_do_not_keep_their_pictures(grpc_standin: GrpcStandin):
+    grpc_standin.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no")
+    large = Image.effect_noise((500, 500), 50)
+    with GrpcClient(grpc_standin.target, model="m", retries=0) as client:
+        tracemalloc.start()
+        try:
+            errors = list(client.classify_many((large.copy() for _ in range(100)), on_error="return", in_flight=2))
+            kept = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert [type(error) for error in errors] == [DeadlineExceeded] * 100
+    # A picture is 250 kB.
+    assert kept < 10 * 250_000
+
+
 def test_wrong_numbers_are_told_at_once(grpc_standin: GrpcStandin):
     for client in (GrpcClient(grpc_standin.target, model="m"), AsyncGrpcClient(grpc_standin.target, model="m")):
         for wrong in ({"batch_size": 0}, {"in_flight": 1.5}, {"on_error": "no"}, {"timeout": -1}, {"max_side": 0}):
