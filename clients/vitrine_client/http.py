@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
-from urllib3.util import Retry
+from urllib3.util import Retry, Timeout
 
 from vitrine_client.base import CLOSED
 from vitrine_client.errors import BadResponse, DeadlineExceeded, Unavailable, VitrineError
@@ -125,7 +125,8 @@ class HttpSession:
             auth=None if token is None else _Authorization(token),
             # Given to the session alone, the environment's bundle of authorities would replace it.
             verify=self._verify,
-            timeout=call.remaining(),
+            # A number would be for connecting, and once more for the answer.
+            timeout=Timeout(total=call.remaining()),  # type: ignore[arg-type]
             allow_redirects=False,
             stream=True,
         )
