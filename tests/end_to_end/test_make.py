@@ -104,7 +104,7 @@ def test_a_second_export_is_the_next_version(demo, workspace: Workspace) -> None
 def test_predict_and_status_ask_the_running_server(serving: str, workspace: Workspace) -> None:
     done = workspace.make("predict", "IMAGE=data/digits/7/0007.png")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"0007\.png\s+7\s", done.stdout)
+    assert re.search(r"0007\.png\s+\d\.\d+\s+7$", done.stdout, re.MULTILINE)
     done = workspace.make("status")
     assert done.returncode == 0, done.stderr
     assert re.search(r"1\s+AVAILABLE", done.stdout)
@@ -142,7 +142,7 @@ def test_values_are_never_shell_code(serving: str, workspace: Workspace) -> None
     shutil.copy(workspace.folder / "data" / "digits" / "7" / "0007.png", folder / "a; echo b.png")
     done = workspace.make("predict", f"IMAGE={folder}/a; echo b.png")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"a; echo b\.png\s+7\s", done.stdout)
+    assert re.search(r"a; echo b\.png\s+\d\.\d+\s+7$", done.stdout, re.MULTILINE)
 
 
 def test_without_a_server_predict_and_status_say_so(workspace: Workspace, digits_folder: Path) -> None:
