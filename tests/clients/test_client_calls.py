@@ -197,7 +197,7 @@ def test_advice_does_not_outlast_the_call(grpc_standin: GrpcStandin):
 
     grpc_standin.answer = answer
     try:
-        with GrpcClient(grpc_standin.target, model="m", timeout=0.5) as client, pytest.raises(InvalidInput):
+        with GrpcClient(grpc_standin.target, model="m", timeout=2) as client, pytest.raises(InvalidInput):
             client.predict({"x": X})
     finally:
         held.set()

@@ -42,7 +42,7 @@ def test_a_rolling_update_costs_no_call(transport: str):
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_calls_to_a_frozen_server_end_at_their_deadline_and_the_others_go_on(transport: str):
     # Nothing tells it from a server that takes long: it is not left out.
-    with running(3) as servers, Load(client_of(transport, servers, timeout=1.0)) as load:
+    with running(3) as servers, Load(client_of(transport, servers, timeout=2)) as load:
         load.wait_for_calls(servers)
         servers[0].freeze()
         load.wait_for_failures(6)

@@ -37,10 +37,16 @@ def base_path(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def unlimited(base_path, tmp_path_factory) -> Iterator[ModelServer]:
-    """Limited in time by REST only."""
     log = tmp_path_factory.mktemp("unlimited") / "server.log"
-    tensor_content = "--enable_serialization_as_tensor_content"
-    with running_server(base_path, log, "--rest_api_timeout_in_ms=1000", tensor_content, THREADS) as server:
+    with running_server(base_path, log, "--enable_serialization_as_tensor_content", THREADS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def one_second(base_path, tmp_path_factory) -> Iterator[ModelServer]:
+    """As long as a REST request may take: for requests that never end, or are small."""
+    log = tmp_path_factory.mktemp("one_second") / "server.log"
+    with running_server(base_path, log, "--rest_api_timeout_in_ms=1000", THREADS) as server:
         yield server
 
 
@@ -169,7 +175,8 @@ def test_the_memory_of_large_requests_is_given_back(unlimited):
     before = megabytes()
     body = json.dumps({"inputs": [0.125] * 1_000_000}).encode()
     with ThreadPoolExecutor(4) as pool:
-        assert all(response.ok for response in pool.map(lambda _: unlimited.post(body), range(12)))
+        responses = list(pool.map(lambda _: unlimited.post(body), range(12)))
+    assert [response.status_code for response in responses] == [200] * 12
     wait_until(lambda: megabytes() < before + 200, "the memory is given back")
 
 
@@ -245,13 +252,8 @@ def test_ten_megabytes_back_in_typed_fields(two_requests):
 
 
 def stands_still(server: ModelServer) -> None:
-    """Until endless work has been ended: it counts many times between two questions."""
-
-    def unchanged() -> bool:
-        return rest_run(server, "told")["turns"] == rest_run(server, "told")["turns"]
-
-    wait_until(unchanged, "the work has ended")
-    assert unchanged()
+    """Until endless work has been ended: it counts on between ten questions, even where the machine is busy."""
+    wait_until(lambda: len({tuple(rest_run(server, "told")["turns"]) for _ in range(10)}) == 1, "the work has ended")
 
 
 def test_work_ends_with_the_deadline_of_its_call(two_threads):
@@ -266,10 +268,10 @@ def test_work_ends_with_the_deadline_of_its_call(two_threads):
     wait_until(lambda: answers(two_threads), "a thread is free")
 
 
-def test_work_ends_with_the_time_a_rest_request_may_take(unlimited):
-    before = grpc_run(unlimited, "told")["turns"][0]
-    response = unlimited.post({"signature_name": "spin", "inputs": {"x": [1]}})
+def test_work_ends_with_the_time_a_rest_request_may_take(one_second):
+    before = grpc_run(one_second, "told")["turns"][0]
+    response = one_second.post({"signature_name": "spin", "inputs": {"x": [1]}})
     assert response.status_code == 504
     assert "Timed out waiting for notification" in response.json()["error"]
-    assert grpc_run(unlimited, "told")["turns"][0] > before
-    stands_still(unlimited)
+    assert grpc_run(one_second, "told")["turns"][0] > before
+    stands_still(one_second)
