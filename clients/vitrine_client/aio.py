@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -153,23 +154,16 @@ class AsyncGrpcClient(ClientBase):
         options = ImageOptions(max_side, allow_urls, check)
         task = classify_task(signature_name)
         # Wrong arguments are told now and not with the first answer.
-        self._begin(version, label, timeout, headers)
+        begin = partial(self._begin, version, label, timeout, headers)
+        begin()
         pictures = images if isinstance(images, AsyncIterable) else picture_list(images)
 
         async def work(batch: bulk.Batch) -> tuple[bulk.Batch, Any]:
-            try:
-                call = self._begin(version, label, timeout, headers)
-                on_fault = plan.on_error_of_batch
-                steps = self._pictures(
-                    "classify", call, batch.images, task, options, on_error=on_fault, first=batch.first
-                )
-                return batch, await self._connection.run(steps)
-            except VitrineError as error:
-                return batch, error
+            return await self._connection.run(self._batch(begin, batch, task, options, plan))
 
         async def answers() -> AsyncIterator[Any]:
-            batches = bulk.batches_async(pictures, batch_size)
-            async with aclosing(bulk.in_order_async(work, batches, in_flight)) as done:
+            batches = bulk.batches_async(pictures, plan.batch_size)
+            async with aclosing(bulk.in_order_async(work, batches, plan.in_flight)) as done:
                 async for batch, some in done:
                     for answer in plan.kept(batch, some):
                         yield answer

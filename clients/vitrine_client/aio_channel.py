@@ -116,15 +116,11 @@ class AsyncConnection:
 
     async def _connect(self) -> None:
         target, options = await asyncio.to_thread(self._settings.arguments)
-        credentials = self._settings.credentials()
         if self._closed:
             raise RuntimeError(CLOSED)
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
+        self._channel = self._settings.open(grpc.aio, target, options)
         forks.opened(self._channel, asynchronous=True)
-        self._methods = {path: self._channel.unary_unary(path) for path in grpc_messages.METHODS}
+        self._methods = grpc_messages.methods_of(self._channel)
 
 
 async def _on_thread(work: Work) -> Any:

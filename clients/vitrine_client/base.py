@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import ArrayLike, NDArray
 
-from vitrine_client import classification, flows, pictures, tensors
+from vitrine_client import bulk, classification, flows, pictures, tensors
 from vitrine_client.errors import InvalidInput, VitrineError, located
-from vitrine_client.images import ImageLike, ImageOptions, picture_list
+from vitrine_client.images import ImageLike, ImageOptions, listed_pictures
 from vitrine_client.results import Metadata, ModelStatus, Prediction
-from vitrine_client.selection import Selection, is_text
+from vitrine_client.selection import Selection, is_name, is_text
 from vitrine_client.settings import (
     REQUEST_ID,
     Headers,
@@ -23,7 +23,7 @@ from vitrine_client.settings import (
     check_timeout,
     checked_headers,
 )
-from vitrine_client.steps import Call, GetMetadata, GetStatus, Predict, Reload, Steps
+from vitrine_client.steps import Call, GetMetadata, Reload, Request, Steps
 
 if TYPE_CHECKING:
     from vitrine_client.model_config import ModelConfig
@@ -55,10 +55,8 @@ class ClientBase:
         self._server = server
         self._timeout = float(timeout)
         self._retries = retries
-        self._token = token
         self._headers = headers if callable(headers) else checked_headers(headers or {})
-        if not callable(token):
-            _authorization(token)
+        self._authorization = token if token is None or callable(token) else _authorization(token)
         self._limit = flows.BatchLimit(max_batch_size)
         self._closed = False
 
@@ -89,11 +87,13 @@ class ClientBase:
         """What goes along with a call: an id to find it by, the client's headers, and those of the call alone."""
         given = checked_headers(self._headers()) if callable(self._headers) else self._headers
         together = {REQUEST_ID: secrets.token_hex(16), **given}
-        if self._token is not None:
-            token = self._token() if callable(self._token) else self._token
+        if callable(self._authorization):
+            token = self._authorization()
             if token is None:
                 raise InvalidInput("token: the function that it is returned None")
             together["authorization"] = _authorization(token)
+        elif self._authorization is not None:
+            together["authorization"] = self._authorization
         if headers:
             together.update(checked_headers(headers))
         return together
@@ -110,16 +110,32 @@ class ClientBase:
         first: int = 0,
     ) -> Steps[list[Any]]:
         def steps() -> Steps[list[Any]]:
-            listed = list(picture_list(images))
-            if not listed:
-                raise InvalidInput("images: nothing to classify: give at least one picture")
+            listed = listed_pictures(images)
             return (yield from pictures.ask(call, listed, task, options, self._limit, on_error=on_error, first=first))
 
-        answers = yield from flows.told(call, method, self._server, steps())
+        answers = yield from self._told(call, method, steps())
         if on_error == "skip":
             return [answer for answer in answers if not isinstance(answer, VitrineError)]
-        asked = f"{method} of {call.selection} at {self._server}"
+        asked = flows.asked(call, method, self._server)
         return [located(answer, asked) if isinstance(answer, VitrineError) else answer for answer in answers]
+
+    def _batch(
+        self,
+        begin: Callable[[], Call],
+        batch: bulk.Batch,
+        task: pictures.Task[Any],
+        options: ImageOptions,
+        plan: bulk.Plan,
+    ) -> Steps[tuple[bulk.Batch, Any]]:
+        """Some of many pictures, with their answers or the error of their request."""
+        on_error = plan.on_error_of_batch
+        try:
+            steps = self._pictures(
+                "classify", begin(), batch.images, task, options, on_error=on_error, first=batch.first
+            )
+            return batch, (yield from steps)
+        except VitrineError as error:
+            return batch, error
 
     def _predict(
         self,
@@ -140,18 +156,17 @@ class ClientBase:
         return self._told(call, "metadata", _one(GetMetadata(call)))
 
     def _models(self, call: Call) -> Steps[tuple[ModelStatus, ...]]:
-        return flows.told(call, "models", self._server, flows.models(call), of_one_model=False)
+        return self._told(call, "models", flows.models(call), of_one_model=False)
 
     def _reload(self, call: Call, models: Sequence[ModelConfig]) -> Steps[None]:
-        steps = _one(Reload(call, models))
-        return flows.told(call, "reload_config", self._server, steps, of_one_model=False)
+        return self._told(call, "reload_config", _one(Reload(call, models)), of_one_model=False)
 
     def _wait(self, call: Call) -> Steps[int]:
         steps = flows.wait_until_available(call, self._timeout)
         return self._told(call, f"wait_until_available ({call.timeout:g} s)", steps)
 
-    def _told(self, call: Call, method: str, steps: Steps[Any]) -> Steps[Any]:
-        return flows.told(call, method, self._server, steps)
+    def _told(self, call: Call, method: str, steps: Steps[Any], *, of_one_model: bool = True) -> Steps[Any]:
+        return flows.told(call, method, self._server, steps, of_one_model=of_one_model)
 
 
 def classify_task(signature_name: str) -> pictures.Task[Prediction]:
@@ -162,14 +177,14 @@ def features_task(signature_name: str) -> pictures.Task[NDArray[Any]]:
     return pictures.Task(_checked_signature(signature_name), None, classification.features_of)
 
 
-def _one(request: Predict | GetStatus | GetMetadata | Reload) -> Steps[Any]:
+def _one(request: Request) -> Steps[Any]:
     return (yield request)
 
 
-def _authorization(token: str | None) -> str:
-    value = f"Bearer {token}"
-    if token is not None and (not isinstance(token, str) or not token or " " in token):
+def _authorization(token: str) -> str:
+    if not isinstance(token, str) or not token or " " in token:
         raise InvalidInput("token: give the bearer token's text alone, without 'Bearer'")
+    value = f"Bearer {token}"
     checked_headers({"authorization": value}, "token")
     return value
 
@@ -178,7 +193,7 @@ def _checked_inputs(inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
     if not isinstance(inputs, Mapping) or not inputs:
         raise InvalidInput('inputs: give a dict of arrays by input name, such as {"image_bytes": [...]}')
     for name in inputs:
-        if not isinstance(name, str) or not is_text(name):
+        if not is_text(name):
             raise InvalidInput(f"inputs: {name!r} where the name of an input belongs")
     return {name: tensors.as_array(values, f"inputs[{name!r}]") for name, values in inputs.items()}
 
@@ -188,13 +203,13 @@ def _checked_filter(output_filter: Iterable[str]) -> tuple[str, ...]:
         raise InvalidInput(f"output_filter={output_filter!r}: give names of outputs")
     names = (output_filter,) if isinstance(output_filter, str) else tuple(output_filter)
     for name in names:
-        if not isinstance(name, str) or not name or not is_text(name):
+        if not is_name(name):
             raise InvalidInput(f"output_filter: {name!r} where the name of an output belongs")
     return names
 
 
 def _checked_signature(name: str) -> str:
-    if not isinstance(name, str) or not is_text(name):
+    if not is_text(name):
         raise InvalidInput(f"signature_name={name!r}: give the name of a signature")
     # What the server takes an empty name for; REST's answers are looked up by it.
     return name or "serving_default"

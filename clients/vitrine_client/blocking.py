@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -161,22 +162,15 @@ class Client(ClientBase, ABC):
         options = ImageOptions(max_side, allow_urls, check)
         task = classify_task(signature_name)
         # Wrong arguments are told now and not with the first answer.
-        self._begin(version, label, timeout, headers)
+        begin = partial(self._begin, version, label, timeout, headers)
+        begin()
         pictures = picture_list(images)
 
         def work(batch: bulk.Batch) -> tuple[bulk.Batch, Any]:
-            try:
-                call = self._begin(version, label, timeout, headers)
-                on_fault = plan.on_error_of_batch
-                steps = self._pictures(
-                    "classify", call, batch.images, task, options, on_error=on_fault, first=batch.first
-                )
-                return batch, self._run(steps)
-            except VitrineError as error:
-                return batch, error
+            return self._run(self._batch(begin, batch, task, options, plan))
 
         def answers() -> Iterator[Any]:
-            for batch, some in bulk.in_order(work, bulk.batches(pictures, batch_size), in_flight):
+            for batch, some in bulk.in_order(work, bulk.batches(pictures, plan.batch_size), plan.in_flight):
                 yield from plan.kept(batch, some)
 
         return answers()

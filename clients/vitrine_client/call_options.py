@@ -8,18 +8,13 @@ from typing import TypedDict
 from vitrine_client.images import Check
 
 
-class CallOptions(TypedDict, total=False):
-    """What every call takes: see `Client`."""
+class PictureOptions(TypedDict, total=False):
+    """What every call with pictures takes: see `Client` and `Client.classify`."""
 
     version: int | None
     label: str | None
     timeout: float | None
     headers: Mapping[str, str] | None
-
-
-class PictureOptions(CallOptions, total=False):
-    """What every call with pictures takes: see `Client.classify`."""
-
     max_side: int | None
     allow_urls: bool
     check: Check

@@ -6,7 +6,6 @@ import json
 import logging
 import socket
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import grpc
@@ -80,7 +79,7 @@ class Settings(NamedTuple):
         """The channel's target and options. Raises Unavailable for a list of names without an address."""
         options = [*_OPTIONS, ("grpc.service_config", _service_config(self.retries, self.target.balanced))]
         options.append(("grpc.enable_retries", int(self.retries > 0)))
-        options.append(("grpc.primary_user_agent", f"vitrine-client/{version('vitrine-client')}"))
+        options.append(("grpc.primary_user_agent", _user_agent()))
         if all(_is_loopback(address) for address in self.target.addresses):
             # A proxy that the environment names for the world outside does not lead to this machine.
             options.append(("grpc.enable_http_proxy", 0))
@@ -99,8 +98,11 @@ class Settings(NamedTuple):
             raise InvalidInput("tls: servers of several names: give TLS(server_name=...), which all certificates have")
         return hosts.pop()
 
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        return None if self.tls is None else grpc.ssl_channel_credentials(*self.tls.read())
+    def open(self, api: Any, target: str, options: Sequence[tuple[str, Any]]) -> Any:
+        """A channel of `grpc` or `grpc.aio`, which is `api`, with `arguments()`."""
+        if self.tls is None:
+            return api.insecure_channel(target, options=options)
+        return api.secure_channel(target, grpc.ssl_channel_credentials(*self.tls.read()), options=options)
 
 
 def settings(target: Target, tls: TLS | None, retries: int) -> Settings:
@@ -108,8 +110,7 @@ def settings(target: Target, tls: TLS | None, retries: int) -> Settings:
     if tls is not None and not isinstance(tls, TLS):
         raise InvalidInput(f"tls={tls!r}: give vitrine_client.TLS(...); TLS() for certificates that are publicly known")
     made = Settings(target, tls, retries)
-    if tls is not None:
-        made.server_name()
+    made.server_name()
     return made
 
 
@@ -131,6 +132,17 @@ def target_of(target: str | Sequence[str]) -> Target:
         if not isinstance(address, str) or not all(_host_and_port(address)):
             raise InvalidInput(f"target: {address!r} in a list: give host:port, such as localhost:8500")
     return Target(", ".join(target), tuple(target))
+
+
+def _user_agent() -> str:
+    # Here, because it is a tenth of what importing this package would cost.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"vitrine-client/{version('vitrine-client')}"
+    except PackageNotFoundError:
+        # Copied into an application without what pip knows of it.
+        return "vitrine-client"
 
 
 def _is_loopback(address: str) -> bool:

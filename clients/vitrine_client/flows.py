@@ -52,14 +52,18 @@ def told(call: Call, method: str, server: str, steps: Steps[_Result], *, of_one_
     if isinstance(reason, BadResponse):
         # Found in an answer, and so after its request.
         reason.request_id = call.headers.get(REQUEST_ID, "")
-    asked = f"{method} of {call.selection} at {server}" if of_one_model else f"{method} at {server}"
-    raised = located(reason, asked, advice).with_traceback(reason.__traceback__)
+    what = asked(call, method, server) if of_one_model else f"{method} at {server}"
+    raised = located(reason, what, advice).with_traceback(reason.__traceback__)
     cause = reason.__cause__
     try:
         raise raised from cause
     finally:
         # By these names the error would keep itself, and all pictures and arrays of the call, alive.
         del reason, raised, cause
+
+
+def asked(call: Call, method: str, server: str) -> str:
+    return f"{method} of {call.selection} at {server}"
 
 
 def _advice(error: VitrineError, call: Call) -> Steps[str]:

@@ -131,13 +131,9 @@ class GrpcClient(Client):
             if self._channel is None:
                 self._process = os.getpid()
                 target, options = self._settings.arguments()
-                credentials = self._settings.credentials()
-                if credentials is None:
-                    self._channel = grpc.insecure_channel(target, options=options)
-                else:
-                    self._channel = grpc.secure_channel(target, credentials, options=options)
+                self._channel = self._settings.open(grpc, target, options)
                 forks.opened(self._channel)
-                self._methods = {path: self._channel.unary_unary(path) for path in grpc_messages.METHODS}
+                self._methods = grpc_messages.methods_of(self._channel)
         return self._methods
 
     def _disconnect(self) -> None:

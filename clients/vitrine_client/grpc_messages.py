@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -20,7 +20,12 @@ _STATUS = f"/{MODEL_SERVICE}/GetModelStatus"
 _RELOAD = f"/{MODEL_SERVICE}/HandleReloadConfigRequest"
 _LIST = f"/{HEALTH_SERVICE}/List"
 
-METHODS = (_PREDICT, _METADATA, _STATUS, _RELOAD, _LIST)
+_METHODS = (_PREDICT, _METADATA, _STATUS, _RELOAD, _LIST)
+
+
+def methods_of(channel: Any) -> dict[str, Callable[..., Any]]:
+    """What `encode`'s paths call, on a channel of `grpc` or `grpc.aio`."""
+    return {path: channel.unary_unary(path) for path in _METHODS}
 
 
 def encode(request: Request) -> tuple[str, bytes]:

@@ -50,13 +50,7 @@ class HttpSession:
         self._addresses = tuple(addresses)
         self._tls = tls
         self._verify = None if tls is None or tls.ca is None else os.fspath(tls.ca)
-        self._retry = Retry(
-            total=retries,
-            backoff_factor=FIRST_BACKOFF,
-            status_forcelist=_RETRIED_STATUSES,
-            allowed_methods=None,
-            raise_on_status=False,
-        )
+        self._retry = Retry(total=retries, backoff_factor=FIRST_BACKOFF)
         self._turn = itertools.count()
         self._avoided: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -79,28 +73,26 @@ class HttpSession:
             try:
                 response = self._attempt(call, verb, address, path, body)
                 answer = Answer(response.status_code, b"".join(response.iter_content(_PIECE)))
-                if not retry.is_retry(verb, answer.status):
+                if answer.status not in _RETRIED_STATUSES:
                     return answer
                 seconds = _retry_after(retry, response)
             except requests.RequestException as error:
                 if self._closed.is_set():
                     raise RuntimeError(CLOSED) from error
                 failure = _failure(error, call)
-                if not _is_worth_another(error, len(self._addresses)):
+                if not _is_worth_another(error, failure, len(self._addresses)):
                     raise failure from error
                 self._avoided[address] = time.monotonic() + _AVOID_SECONDS
             try:
-                retry = retry.increment(verb, path, error=None if failure is None else requests.ConnectionError())
-            except (MaxRetryError, requests.ConnectionError):
-                if failure is not None:
-                    raise failure from failure.__cause__
-                return answer
+                retry = retry.increment(verb, path)
+            except MaxRetryError:
+                seconds = math.inf
             if seconds is None:
                 # Not all clients of a server that was away come back at the same moment.
                 seconds = min(retry.get_backoff_time(), LONGEST_BACKOFF) * random.uniform(0.75, 1.0)  # noqa: S311
             if seconds >= call.deadline - time.monotonic():
                 if failure is not None:
-                    raise failure from failure.__cause__
+                    raise failure
                 return answer
             self._closed.wait(seconds)
         raise RuntimeError(CLOSED)
@@ -195,11 +187,7 @@ def _failure(error: requests.RequestException, call: Call) -> VitrineError:
     return failure
 
 
-def _is_worth_another(error: requests.RequestException, addresses: int) -> bool:
-    if isinstance(error, requests.exceptions.SSLError):
-        return False
+def _is_worth_another(error: requests.RequestException, failure: VitrineError, addresses: int) -> bool:
     if isinstance(error, requests.ConnectTimeout):
         return addresses > 1
-    reading = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
-    lost = isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError))
-    return lost and not reading
+    return isinstance(failure, Unavailable) and not isinstance(error, requests.exceptions.SSLError)

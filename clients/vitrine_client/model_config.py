@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from vitrine_client.errors import InvalidInput
-from vitrine_client.selection import is_text
+from vitrine_client.selection import is_name, is_version
+from vitrine_client.settings import is_whole
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class ModelConfig:
         _check_text(self.name, "name", "the name that clients call the model by")
         _check_text(self.base_path, "base_path", "the folder with the versions as a str, such as '/models/flowers'")
         _check_text(self.platform, "platform", "what runs the model, such as 'tensorflow'")
-        if self.latest is not None and not _is_whole(self.latest, 1, 2**32):
+        if self.latest is not None and not (is_whole(self.latest) and 1 <= self.latest < 2**32):
             raise InvalidInput(f"latest={self.latest!r}: give a whole number from 1, or None")
-        if not isinstance(self.specific, (list, tuple)) or not all(_is_version(v) for v in self.specific):
+        if not isinstance(self.specific, (list, tuple)) or not all(map(is_version, self.specific)):
             raise InvalidInput(f"specific={self.specific!r}: give whole numbers from 0, such as (1, 2)")
         if not isinstance(self.all, bool):
             raise InvalidInput(f"all={self.all!r}: give True or False")
@@ -54,18 +53,10 @@ class ModelConfig:
             raise InvalidInput(f"labels={self.labels!r}: give a dict of versions by label, such as {{'stable': 1}}")
         for label, version in self.labels.items():
             _check_text(label, "labels", "names as keys, such as 'stable'")
-            if not _is_version(version):
+            if not is_version(version):
                 raise InvalidInput(f"labels[{label!r}]={version!r}: give a version, a whole number from 0")
 
 
 def _check_text(value: object, name: str, what: str) -> None:
-    if not isinstance(value, str) or not value or not is_text(value):
+    if not is_name(value):
         raise InvalidInput(f"{name}={value!r}: give {what}")
-
-
-def _is_whole(value: object, lowest: int, end: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and lowest <= int(value) < end
-
-
-def _is_version(value: object) -> bool:
-    return _is_whole(value, 0, 2**63)

@@ -156,8 +156,13 @@ def blames_the_call(error: InvalidInput) -> bool:
 
 
 def _at(error: InvalidInput, position: int) -> InvalidInput:
-    placed = InvalidInput(f"images[{position}]: {error}", error.server_message)
-    placed.positions = (position,)
+    return _placed(error, f"images[{position}]: {error}", (position,))
+
+
+def _placed(error: InvalidInput, message: str, positions: tuple[int, ...]) -> InvalidInput:
+    """The error, said of these positions."""
+    placed = InvalidInput(message, error.server_message)
+    placed.positions = positions
     placed.request_id = error.request_id
     placed.__cause__ = error.__cause__
     return placed
@@ -170,7 +175,4 @@ def _raise_first(results: Mapping[int, object]) -> None:
     positions = [position for error in errors for position in error.positions]
     also = ", ".join(f"images[{position}]" for position in positions[1:20])
     more = f", and {len(positions) - 20} more" if len(positions) > 20 else ""
-    raised = InvalidInput(f"{errors[0]}{also and f'; also {also}{more}'}", errors[0].server_message)
-    raised.positions = tuple(positions)
-    raised.request_id = errors[0].request_id
-    raise raised from errors[0].__cause__
+    raise _placed(errors[0], f"{errors[0]}{also and f'; also {also}{more}'}", tuple(positions))

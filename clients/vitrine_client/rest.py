@@ -12,7 +12,6 @@ from urllib.parse import quote, urlsplit
 from numpy.typing import NDArray
 
 from vitrine_client import json_tensors, messages
-from vitrine_client.base import CLOSED
 from vitrine_client.blocking import Client
 from vitrine_client.errors import (
     BadResponse,
@@ -172,8 +171,6 @@ class RestClient(Client):
 
     def _send(self, call: Call, verb: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON object that a request is answered with."""
-        if self._closed:
-            raise RuntimeError(CLOSED)
         status, content = self._session.send(call, verb, path, None if body is None else json.dumps(body))
         # TensorFlow Serving writes strings as their bytes, whatever they are; see json_tensors.
         text = content.decode("utf-8", "surrogateescape")

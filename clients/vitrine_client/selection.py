@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vitrine_client.errors import InvalidInput
+from vitrine_client.settings import is_whole
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,17 @@ class Selection:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model or not is_text(self.model):
+        if not is_name(self.model):
             raise InvalidInput(f"model={self.model!r}: give the name that the server knows the model by")
         if self.version is not None:
-            check_version(self.version)
+            if not is_version(self.version):
+                raise InvalidInput(
+                    f"version={self.version!r}: give a whole number from 0, or None for the highest loaded one"
+                )
             object.__setattr__(self, "version", int(self.version))
         if self.label is None:
             return
-        if not isinstance(self.label, str) or not self.label or not is_text(self.label):
+        if not is_name(self.label):
             raise InvalidInput(f"label={self.label!r}: give a version label, such as 'stable', or None")
         if self.version is not None:
             raise InvalidInput(f"version={self.version} and label={self.label!r}: give one of them")
@@ -44,14 +46,19 @@ class Selection:
         return f"model {self.model!r}{number}{label}"
 
 
-def check_version(version: int) -> None:
-    whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
-    if not (whole and 0 <= version < 2**63):
-        raise InvalidInput(f"version={version!r}: give a whole number from 0, or None for the highest loaded one")
+def is_version(value: object) -> bool:
+    return is_whole(value) and 0 <= value < 2**63
 
 
-def is_text(value: str) -> bool:
-    """Whether a string can be sent: half a surrogate pair cannot."""
+def is_name(value: object) -> bool:
+    """Whether it is a text that can be sent, and not an empty one."""
+    return is_text(value) and bool(value)
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a str that can be sent: half a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
+
+import numpy as np
 
 from vitrine_client.errors import InvalidInput
 
@@ -120,6 +122,10 @@ def check_timeout(timeout: float) -> None:
 def check_retries(retries: int) -> None:
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
         raise InvalidInput(f"retries={retries!r}: give a whole number from 0 to {MOST_RETRIES}")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def check_positive(value: int, name: str) -> None:

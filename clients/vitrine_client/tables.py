@@ -38,7 +38,7 @@ def format_row(cells: Sequence[object], widths: Sequence[int], *, coloured: bool
     padded = []
     for cell, width in zip(cells, widths, strict=True):
         text = printable(cell.value if isinstance(cell, Cell) else cell)
-        padding = " " * (width - cell_width(cell))
+        padding = " " * (width - cell_width(text))
         padded.append((paint(text, cell.colour) if coloured and isinstance(cell, Cell) else text) + padding)
     return _GAP.join(padded).rstrip()
 

@@ -1,6 +1,6 @@
 """Pictures of many kinds as the encoded bytes that a model's `image_bytes` input takes."""
 
-from vitrine_client.images.encoding import encode_image, encode_images, passes_untouched, picture_list
+from vitrine_client.images.encoding import encode_image, encode_images, listed_pictures, passes_untouched, picture_list
 from vitrine_client.images.options import JPEG_QUALITY, Check, ImageLike, ImageOptions
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ImageOptions",
     "encode_image",
     "encode_images",
+    "listed_pictures",
     "passes_untouched",
     "picture_list",
 ]

@@ -64,8 +64,9 @@ def fetched(url: str, timeout: float) -> bytes:
 class _Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
+        adapter = Adapter(None, math.inf)
         for scheme in ("http://", "https://"):
-            self.mount(scheme, Adapter(None, math.inf))
+            self.mount(scheme, adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: with a target, even a session that is not to follow it reads all of the redirect's body at once."""

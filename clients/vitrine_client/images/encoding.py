@@ -34,6 +34,14 @@ def picture_list(images: Iterable[ImageLike]) -> Iterable[ImageLike]:
     return images
 
 
+def listed_pictures(images: Iterable[ImageLike]) -> list[ImageLike]:
+    """All of the pictures. Raises InvalidInput like `picture_list`, and where there is none."""
+    pictures = list(picture_list(images))
+    if not pictures:
+        raise InvalidInput("images: nothing to classify: give at least one picture")
+    return pictures
+
+
 def encode_images(images: Iterable[ImageLike], options: ImageOptions = _DEFAULTS, timeout: float = 30.0) -> list[bytes]:
     """Each picture as the bytes of an image file, see `encode_image`.
 
@@ -41,9 +49,7 @@ def encode_images(images: Iterable[ImageLike], options: ImageOptions = _DEFAULTS
         InvalidInput: no picture at all, one picture instead of a list of them, or a picture that cannot be sent; the
             message names its position and path.
     """
-    pictures = list(picture_list(images))
-    if not pictures:
-        raise InvalidInput("images: nothing to classify: give at least one picture")
+    pictures = listed_pictures(images)
     alone = len(pictures) == 1
     return [
         encode_image(picture, position, options, alone=alone, timeout=timeout)

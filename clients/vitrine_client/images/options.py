@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitrine_client.errors import InvalidInput
+from vitrine_client.settings import is_whole
 
 ImageLike: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -53,8 +54,7 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.max_side is not None:
-            whole = isinstance(self.max_side, (int, np.integer)) and not isinstance(self.max_side, bool)
-            if not whole or self.max_side < 1:
+            if not is_whole(self.max_side) or self.max_side < 1:
                 raise InvalidInput(f"max_side={self.max_side!r}: give a whole number of pixels from 1, or None")
             object.__setattr__(self, "max_side", int(self.max_side))
         if not isinstance(self.allow_urls, bool):

@@ -81,7 +81,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _downscaled(image: Image.Image, max_side: int) -> Image.Image:
-    """The image made smaller, in a mode that JPEG holds. Alpha is dropped, as TensorFlow drops it."""
+    """The image made smaller, in a mode that `_jpeg` takes. Alpha is dropped, as TensorFlow drops it."""
     if image.mode not in ("L", "RGB", "CMYK"):
         image = _eight_bit(image)
     scale = max_side / max(image.size)
@@ -89,8 +89,7 @@ def _downscaled(image: Image.Image, max_side: int) -> Image.Image:
     # A JPEG is decoded at a half, a quarter or an eighth of its size, which is most of the gain.
     image.draft(None, (width * _GAP, height * _GAP))
     # Labels agree with those of the whole picture as often as after a bicubic filter, which takes half as long again.
-    smaller = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=_GAP)
-    return smaller.convert("RGB") if smaller.mode == "CMYK" else smaller
+    return image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=_GAP)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
