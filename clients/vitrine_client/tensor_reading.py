@@ -183,12 +183,8 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
     lengths, position = [], 0
     try:
         for _ in range(count):
-            length = shift = 0
-            while content[position] & 0x80:
-                length |= (content[position] & 0x7F) << shift
-                position, shift = position + 1, shift + 7
-            lengths.append(length | content[position] << shift)
-            position += 1
+            length, position = fields.read_varint(content, position)
+            lengths.append(length)
     except IndexError:
         raise BadResponse(f"{name}: a string tensor whose content ends too early") from None
     if position + sum(lengths) != len(content):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from client_commands import ROSE
+from client_processes import ServerProcess, running
 from client_servers import MODEL, Server, running_server
 from client_standins import GrpcStandin, RestStandin
 
@@ -39,15 +41,35 @@ def rest_standin() -> Iterator[RestStandin]:
         yield standin
 
 
+@pytest.fixture
+def roses(rest_standin: RestStandin) -> RestStandin:
+    """A model that takes everything for a rose."""
+    rest_standin.body = ROSE
+    return rest_standin
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[ServerProcess]:
+    """A server of its own for a module's tests, which answers with what it is sent."""
+    with running() as [server]:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded server with version 2 of a model with random weights."""
     folder = tmp_path_factory.mktemp("server")
     versions = folder / MODEL
     _save_model(versions / "2")
-    with running_server(versions, folder) as running:
-        yield running
+    with running_server(versions, folder) as started:
+        yield started
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def asked(request: pytest.FixtureRequest, server: Server) -> list[str]:
+    """The options that lead the command to the server."""
+    return [f"--{request.param}", getattr(server, request.param), "--model", "shapes"]
 
 
 def _save_model(path: Path) -> None:

@@ -7,14 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from client_commands import ROSE, run
+from client_commands import run
 from client_standins import PICTURE, RestStandin
-
-
-@pytest.fixture
-def roses(rest_standin: RestStandin) -> RestStandin:
-    rest_standin.body = ROSE
-    return rest_standin
 
 
 @pytest.fixture

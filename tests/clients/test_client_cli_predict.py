@@ -11,16 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from client_commands import ROSE, run, started
+from client_commands import run, started
 from client_standins import PICTURE, RestStandin
 
 NO_MODEL = b'{"error": "Servable not found for request: Latest(digits)"}'
-
-
-@pytest.fixture(params=["grpc", "rest"])
-def asked(request: pytest.FixtureRequest, server) -> list[str]:
-    """The options that lead to the server."""
-    return [f"--{request.param}", getattr(server, request.param), "--model", "shapes"]
 
 
 @pytest.fixture
@@ -29,13 +23,6 @@ def pictures(tmp_path: Path, encode) -> list[Path]:
     for number, path in enumerate(paths):
         path.write_bytes(encode(seed=number))
     return paths
-
-
-@pytest.fixture
-def roses(rest_standin: RestStandin) -> RestStandin:
-    """A model that takes everything for a rose."""
-    rest_standin.body = ROSE
-    return rest_standin
 
 
 @pytest.fixture
@@ -158,6 +145,14 @@ def test_a_bad_picture_fails_alone(asked: list[str], pictures: list[Path], tmp_p
     assert ["error" in record for record in read] == [False, True, True, False]
 
 
+def test_a_path_is_named_once_and_as_it_was_given(roses: RestStandin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "empty.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    for path in ("empty.jpg", "./empty.jpg"):
+        done = run("predict", path, "--rest", roses.address)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"{path}: is an empty file")
+
+
 def test_pictures_are_prepared_as_asked_for(asked: list[str], encode, tmp_path: Path):
     large = tmp_path / "large.png"
     large.write_bytes(encode(size=(600, 400)))
@@ -225,7 +220,7 @@ def test_an_interrupt_before_the_first_answer_says_nothing(roses: RestStandin, p
     assert process.returncode == 130
 
 
-def test_urls_are_fetched_where_they_are_allowed(roses: RestStandin, tmp_path: Path):
+def test_urls_are_fetched_where_they_are_allowed(roses: RestStandin):
     with RestStandin() as web:
         web.body = PICTURE
         url = f"http://user:secret@{web.address}/rose.png?size=1"

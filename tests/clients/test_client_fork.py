@@ -11,13 +11,13 @@ import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from client_processes import ServerProcess, running
+from client_processes import ServerProcess
 from processes import DEADLINE_SECONDS
 
 from vitrine_client import AsyncGrpcClient, GrpcClient, RestClient
@@ -51,12 +51,6 @@ def child(work):
     _, status = os.waitpid(pid, 0)
     return said or f"nothing, and ended with {os.waitstatus_to_exitcode(status)}"
 """
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[ServerProcess]:
-    with running() as [server]:
-        yield server
 
 
 def run(program: str, kind: str, server: ServerProcess, **environment: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import itertools
 import re
 import socket
@@ -164,6 +165,14 @@ def test_the_token_is_never_shown(listener: Listener, closed_port: int):
     while chain is not None:
         assert SECRET not in repr(chain)
         chain = chain.__cause__ or chain.__context__
+
+
+def test_a_copy_that_pip_knows_nothing_of_works(listener: Listener, monkeypatch: pytest.MonkeyPatch):
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    assert "refused" in str(listener.ask())
 
 
 @pytest.mark.parametrize("credentials", [{"token": "mine"}, {"headers": {"Authorization": "Bearer mine"}}])

@@ -128,6 +128,22 @@ def test_files_that_cannot_be_read_are_refused_by_position_and_path(tmp_path: Pa
         assert repr(str(path)) in str(info.value)
 
 
+def test_a_path_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.jpg").touch()
+    with pytest.raises(InvalidInput, match=r"^images\[0\]: '\./e\.jpg' is an empty file"):
+        encode_images(["./e.jpg"])
+
+
+def test_a_missing_file_whose_path_is_bytes_is_refused_by_name():
+    class Entry(os.PathLike[bytes]):
+        def __fspath__(self) -> bytes:
+            return b"missing.jpg"
+
+    with pytest.raises(InvalidInput, match=r"^images\[0\]: cannot read .*missing\.jpg.*No such file"):
+        encode_images([Entry()])
+
+
 def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path: Path, jpeg: bytes):
     pipe = tmp_path / "pipe.jpg"
     os.mkfifo(pipe)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from client_images import saved
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -20,12 +21,6 @@ def smooth(width: int, height: int) -> Image.Image:
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack([columns * 255 / width, rows * 255 / height, (rows + columns) * 255 / (width + height)], axis=2)
     return Image.fromarray(pixels.astype(np.uint8))
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def downscaled(picture: object, max_side: int) -> Image.Image:
@@ -79,6 +74,12 @@ def test_one_pixel_is_enough():
     assert downscaled(saved(smooth(640, 480), "JPEG"), 1).size == (1, 1)
 
 
+@pytest.mark.parametrize("max_side", [3, None])
+def test_a_picture_without_pixels_is_refused(max_side: int | None):
+    with pytest.raises(InvalidInput, match=r"^images\[0\]: a PIL image .*"):
+        encode_images([Image.new("RGB", (0, 5))], ImageOptions(max_side=max_side))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
 def test_modes_that_jpeg_does_not_hold_are_converted(encode: Callable[..., bytes], mode: str):
     content = encode(mode, "PNG", (90, 60))
@@ -101,7 +102,7 @@ def test_alpha_is_dropped_and_the_colors_under_it_stay():
     assert np.abs(np.asarray(read) - wanted).mean() < 4
 
 
-def test_inks_become_colors(encode: Callable[..., bytes]):
+def test_inks_become_colors():
     content = saved(smooth(200, 100).convert("CMYK"), "JPEG")
     read = downscaled(content, 100)
     assert read.mode == "RGB"

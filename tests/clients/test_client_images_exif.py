@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from client_images import saved
 from PIL import Image, ImageOps
 
 from vitrine_client.images import ImageOptions, encode_images
@@ -36,12 +36,6 @@ def upright() -> Image.Image:
 def exif(orientation: int, order: str = ">") -> bytes:
     mark = b"MM\0*" if order == ">" else b"II*\0"
     return b"Exif\0\0" + mark + struct.pack(f"{order}IHHHIHHI", 8, 1, ORIENTATION, 3, 1, orientation, 0, 0)
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def stored(upright: Image.Image, orientation: int) -> Image.Image:
@@ -161,7 +155,7 @@ def test_photos_of_real_cameras_arrive_as_pillow_shows_them(shared_data: Path):
     assert turned >= 2
 
 
-def test_the_orientation_of_a_scaled_down_picture_is_applied_too(upright: Image.Image, encode: Callable[..., bytes]):
+def test_the_orientation_of_a_scaled_down_picture_is_applied_too(upright: Image.Image):
     content = saved(stored(upright, 6), "JPEG", quality=92, exif=exif(6))
     [sent] = encode_images([content], ImageOptions(max_side=48))
     assert_upright(sent, upright.resize((48, 32)), tolerance=4)

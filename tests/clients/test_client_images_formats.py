@@ -7,18 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from client_images import saved
 from PIL import Image, features
 
 from vitrine_client import InvalidInput
 from vitrine_client.images import ImageOptions, encode_images
 
 COLORS = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def as_tensorflow_sees(content: bytes) -> np.ndarray:
@@ -111,7 +106,7 @@ def test_jpegs_of_inks_have_the_colors_that_other_programs_show(encode: Callable
     assert np.abs(as_tensorflow_sees(sent(unmarked)) - shown).mean() < 6
 
 
-def test_several_frames_in_png_and_gif_pass(encode: Callable[..., bytes]):
+def test_several_frames_in_png_and_gif_pass():
     frames = [Image.fromarray(COLORS), Image.fromarray(COLORS[::-1])]
     for format in ("PNG", "GIF"):
         content = saved(frames[0], format, save_all=True, append_images=frames[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
 import threading
 import warnings
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from client_images import saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,13 +22,12 @@ from vitrine_client.images import ImageOptions, encode_image, encode_images
 OPTIONS = [ImageOptions(check="quick"), ImageOptions(check="full"), ImageOptions(max_side=8)]
 
 
-def base_files() -> list[bytes]:
+def files_of_many_kinds() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     image = Image.fromarray(pixels).resize((24, 20))
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "described"
-    files = []
-    for mode, format, options in [
+    kinds = [
         ("RGB", "JPEG", {"exif": exif}),
         ("L", "JPEG", {"progressive": True, "comment": b"comment"}),
         ("CMYK", "JPEG", {}),
@@ -41,16 +40,16 @@ def base_files() -> list[bytes]:
         ("RGB", "TIFF", {"exif": exif, "compression": "tiff_lzw"}),
         ("RGB", "MPO", {"save_all": True, "append_images": [image.rotate(90)]}),
         ("RGB", "ICO", {"sizes": [(24, 20)]}),
-    ]:
-        buffer = io.BytesIO()
-        image.convert(mode).save(buffer, format, **options)
-        files.append(buffer.getvalue())
-    return files
+    ]
+    return [saved(image.convert(mode), format, **options) for mode, format, options in kinds]
+
+
+BASE_FILES = files_of_many_kinds()
 
 
 @st.composite
 def damaged_files(draw: st.DrawFn) -> bytes:
-    content = bytearray(draw(st.sampled_from(base_files())))
+    content = bytearray(draw(st.sampled_from(BASE_FILES)))
     for _ in range(draw(st.integers(1, 6))):
         # Most of what a decoder decides on stands in front.
         front = draw(st.booleans())
@@ -104,9 +103,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(buffer, "JPEG")
-    content = bytearray(buffer.getvalue())
+    content = bytearray(saved(Image.new("RGB", (16, 16)), "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = struct.pack(">HH", height, width)
     return bytes(content)
@@ -126,13 +123,11 @@ def test_claims_in_formats_that_must_be_converted_are_refused():
 
 def test_large_pictures_that_are_allowed_cause_no_warning(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    image = Image.new("RGB", (15, 10))
     for format in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):
-        buffer = io.BytesIO()
-        Image.new("RGB", (15, 10)).save(buffer, format)
-        assert encode_images([buffer.getvalue()], ImageOptions(check="full")) == [buffer.getvalue()]
-    buffer = io.BytesIO()
-    Image.new("RGB", (15, 10)).save(buffer, "TIFF")
-    assert encode_images([buffer.getvalue()])[0].startswith(b"\x89PNG")
+        content = saved(image, format)
+        assert encode_images([content], ImageOptions(check="full")) == [content]
+    assert encode_images([saved(image, "TIFF")])[0].startswith(b"\x89PNG")
 
 
 def test_endless_segments_are_given_up():
@@ -142,7 +137,7 @@ def test_endless_segments_are_given_up():
 
 
 def test_many_threads_at_once_get_what_one_gets_and_leave_the_warning_filters_alone():
-    files = [content for content in base_files() for _ in range(4)]
+    files = [content for content in BASE_FILES for _ in range(4)]
     before = list(warnings.filters)
     alone = [encode_images([content], OPTIONS[1]) for content in files]
     start = threading.Barrier(8)

@@ -6,6 +6,7 @@ import hypothesis.extra.numpy as arrays_of
 import numpy as np
 import pytest
 import tensorflow as tf
+from client_tensors import FIELDS, assert_same, numbers_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2 as official
@@ -14,23 +15,6 @@ from vitrine_client import BadResponse, InvalidInput
 from vitrine_client.tensor_reading import decode, decode_message
 from vitrine_client.tensors import as_array, dtype_name, encode
 from vitrine_client.wire import tensor_pb2
-
-FIELDS = {
-    "float16": "half_val",
-    "float32": "float_val",
-    "float64": "double_val",
-    "int8": "int_val",
-    "int16": "int_val",
-    "int32": "int_val",
-    "int64": "int64_val",
-    "uint8": "int_val",
-    "uint16": "int_val",
-    "uint32": "uint32_val",
-    "uint64": "uint64_val",
-    "bool": "bool_val",
-    "complex64": "scomplex_val",
-    "complex128": "dcomplex_val",
-}
 
 numeric = st.sampled_from(sorted(FIELDS)).flatmap(
     lambda dtype: arrays_of.arrays(dtype, arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
@@ -60,12 +44,7 @@ def typed(array: np.ndarray) -> tensor_pb2.TensorProto:
     tensor = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
-    flat = array.ravel()
-    if array.dtype == np.float16:
-        flat = flat.view(np.uint16)
-    if array.dtype.kind == "c":
-        flat = flat.view(flat.real.dtype)
-    getattr(tensor, FIELDS[array.dtype.name]).extend(flat.tolist())
+    getattr(tensor, FIELDS[array.dtype.name]).extend(numbers_of(array))
     return tensor
 
 
@@ -260,8 +239,3 @@ def test_dtype_names_are_tensorflows():
 
 def varint(number: int) -> bytes:
     return bytes([number & 0x7F | 0x80]) + varint(number >> 7) if number > 0x7F else bytes([number])
-
-
-def assert_same(left: np.ndarray, right: np.ndarray) -> None:
-    assert (left.dtype, left.shape) == (right.dtype, right.shape)
-    np.testing.assert_array_equal(left, right)

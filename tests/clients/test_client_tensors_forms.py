@@ -6,6 +6,7 @@ import hypothesis.extra.numpy as arrays_of
 import numpy as np
 import pytest
 import tensorflow as tf
+from client_tensors import FIELDS, assert_same, numbers_of
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 from hypothesis import example, given, settings
@@ -15,23 +16,6 @@ from tensorflow.core.framework import tensor_pb2 as official
 from vitrine_client import BadResponse
 from vitrine_client.tensor_reading import decode
 from vitrine_client.wire import tensor_pb2
-
-FIELDS = {
-    "float16": "half_val",
-    "float32": "float_val",
-    "float64": "double_val",
-    "int8": "int_val",
-    "int16": "int_val",
-    "int32": "int_val",
-    "int64": "int64_val",
-    "uint8": "int_val",
-    "uint16": "int_val",
-    "uint32": "uint32_val",
-    "uint64": "uint64_val",
-    "bool": "bool_val",
-    "complex64": "scomplex_val",
-    "complex128": "dcomplex_val",
-}
 
 numeric = st.sampled_from(sorted(FIELDS)).flatmap(
     lambda dtype: arrays_of.arrays(dtype, st.integers(min_value=0, max_value=12))
@@ -64,10 +48,7 @@ def head(array: np.ndarray) -> bytes:
 def values(array: np.ndarray, sender: type[Message] = official.TensorProto) -> bytes:
     """The numbers of an array in their typed field, alone."""
     tensor = sender()
-    flat = array.view(np.uint16) if array.dtype == np.float16 else array
-    if array.dtype.kind == "c":
-        flat = array.view(array.real.dtype)
-    getattr(tensor, FIELDS[array.dtype.name]).extend(flat.tolist())
+    getattr(tensor, FIELDS[array.dtype.name]).extend(numbers_of(array))
     return tensor.SerializeToString()
 
 
@@ -132,6 +113,13 @@ def test_what_ends_too_early_is_a_bad_response(array: np.ndarray, data: st.DataO
         assert_read_alike(cut)
 
 
+def test_a_length_of_megabytes_is_no_long_work():
+    text = tensor_pb2.TensorProto(dtype=tensor_pb2.DT_STRING, tensor_content=b"\xff" * 2_000_000)
+    text.tensor_shape.dim.add(size=1)
+    with pytest.raises(BadResponse, match=r"^x: "):
+        decode(text.SerializeToString(), "x")
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=40))
 @example(b"\x3a\x01\x80")  # a number without an end
@@ -162,8 +150,3 @@ def assert_read_alike(content: bytes) -> None:
         typed = np.array(getattr(message, FIELDS[read.dtype.name])[:])
         typed = typed if read.dtype.kind != "c" else typed.astype(read.real.dtype).view(read.dtype)
         np.testing.assert_array_equal(read.ravel()[: len(typed)], typed.astype(read.dtype))
-
-
-def assert_same(left: np.ndarray, right: np.ndarray) -> None:
-    assert (left.dtype, left.shape) == (right.dtype, right.shape)
-    np.testing.assert_array_equal(left, right)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from vitrine_client import AsyncGrpcClient, Unavailable
 
 BLOCKING = ("grpc", "rest")
 SIZE = 20_000_000
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[ServerProcess]:
-    with running() as [server]:
-        yield server
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -59,6 +59,8 @@ def of_pixels(image: Image.Image, max_side: int | None) -> bytes:
     if image.mode not in _PNG_MODES:
         raise Refused(f"a PIL image of mode {image.mode} has no lossless PNG: convert it with image.convert('RGB')")
     with refusing("a PIL image that cannot be encoded"):
+        if not all(image.size):
+            raise ValueError(f"it has {image.width}x{image.height} pixels")
         load(image)
         orientation = _orientation_of(image)
         if max_side is not None and max(image.size) > max_side:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-from pathlib import Path
 
 from vitrine_client.images.options import Refused
 from vitrine_client.images.urls import is_url, without_credentials
@@ -29,15 +28,15 @@ def read_path(path: str | os.PathLike[str]) -> bytes:
         # Whoever opens a pipe or a device may wait for ever. What opening says of a folder, it says in time.
         mode = os.stat(path).st_mode  # noqa: PTH116 - see below
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise Refused(f"{str(Path(path))!r} is no regular file: read it yourself and give the bytes")
+            raise Refused(f"{named(path)} is no regular file: read it yourself and give the bytes")
         # Neither Path nor a buffer: for a small file each of them takes as long as reading it.
         with io.FileIO(path) as file:
             content = file.readall()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise Refused(f"cannot read {str(Path(path))!r}: {reason}") from error
+        raise Refused(f"cannot read {named(path)}: {reason}") from error
     if not content:
-        raise Refused(f"{str(Path(path))!r} is an empty file")
+        raise Refused(f"{named(path)} is an empty file")
     return content
 
 

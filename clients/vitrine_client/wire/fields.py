@@ -35,10 +35,10 @@ def split(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         while position < end:
             tag, position = message[position], position + 1
             if tag > 0x7F:
-                tag, position = _read_varint(message, position - 1)
+                tag, position = read_varint(message, position - 1)
             value, position = message[position], position + 1
             if value > 0x7F:
-                value, position = _read_varint(message, position - 1)
+                value, position = read_varint(message, position - 1)
             if tag & 7 == _VARINT:
                 yield tag, value
             elif tag & 7 == _LENGTH_DELIMITED:
@@ -104,8 +104,13 @@ def _varint(number: int) -> bytes:
     return bytes(octets)
 
 
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number and the position after it. Raises IndexError where it ends too early."""
+def read_varint(message: bytes | memoryview, position: int) -> tuple[int, int]:
+    """A number and the position after it.
+
+    Raises:
+        IndexError: it ends too early.
+        ValueError: it is longer than 64 bits.
+    """
     number = shift = 0
     while True:
         octet, position = message[position], position + 1
