@@ -3,8 +3,8 @@
 Sends real photos to the embedded server with an ImageNet classifier, as they are and scaled down.
 
 examples:
-  python -m benchmarks.downscale --data ../shared/data
-  python -m benchmarks.downscale --data ../shared/data --flowers 50 --write docs/downscaling.md
+  python -m benchmarks.downscale --data DATA
+  python -m benchmarks.downscale --data DATA --flowers 50 --write docs/downscaling.md
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
 import tensorflow as tf
 
-from benchmarks.models import PICTURE_SIDE
+from benchmarks import models
+from benchmarks.models import PICTURE_SIDE, TOP
 from benchmarks.processes import embedded_server
 from vitrine_client import GrpcClient
 from vitrine_client.images import ImageOptions, encode_image
 from vitrine_serving.embedded.cpus import available_cpus
 
 SIDES = (None, 1024, 640, 512, 384, 256)
-CLASSIFIER = "mobilenet_v2_100_224_classification"
-TOP = 5
 # Between these lines of a document stands what was measured last.
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 PREPROCESSING = f"decode|resize({PICTURE_SIDE},antialias=True)|value_range(0,1)"
@@ -48,35 +46,6 @@ class Row:
     call_ms: float
     top_1: float
     top_5: float
-
-
-def write_classifier(weights: Path, version: Path) -> None:
-    """A SavedModel in TF Hub's format, of 1001 ImageNet classes, exported the way `vitrine-export` does it."""
-    import keras
-
-    from vitrine_export.models import FEATURES, LOGITS
-    from vitrine_export.preprocessing import Preprocessing
-    from vitrine_export.recipe import BatchingConfig
-    from vitrine_export.signatures import ServingModule
-
-    loaded = tf.saved_model.load(str(weights / "hub" / CLASSIFIER))
-    labels_file = weights / "imagenet_labels.txt"
-    labels = labels_file.read_text().splitlines()
-
-    class Loaded(keras.layers.Layer):
-        def call(self, images: Any) -> Any:
-            return tf.ensure_shape(loaded(images, training=False), [None, len(labels)])
-
-        def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-            return shape[0], len(labels)
-
-    images = keras.Input((PICTURE_SIDE, PICTURE_SIDE, 3))
-    logits = Loaded(name=LOGITS)(keras.layers.Identity(name=FEATURES)(images))
-    network = keras.Model(images, logits)
-    module = ServingModule(network, labels, labels_file, Preprocessing(PREPROCESSING), BatchingConfig(), top_k=TOP)
-    # Keras does not see these variables, so the export would lack them.
-    module.loaded = loaded
-    module.save(version)
 
 
 def measure(client: GrpcClient, photos: Sequence[Path], rounds: int) -> list[Row]:
@@ -167,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path("../shared/data"),
-        help="folder with large_photos, flowers and weights (default %(default)s)",
+        required=True,
+        help="folder with large_photos/*.jpg, flowers/CLASS/*.jpg and weights (a classifier in TF Hub's format)",
     )
     parser.add_argument("--flowers", type=int, default=400, help="how many of the flowers (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times each is sent, the best counts (%(default)s)")
@@ -189,10 +158,10 @@ def main() -> None:
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         _say("exporting the classifier")
-        write_classifier(options.data / "weights", Path(folder) / "model" / "1")
+        models.write_imagenet(options.data / "weights", PREPROCESSING, Path(folder) / models.NAME / "1")
         with (
-            embedded_server(Path(folder) / "model") as server,
-            GrpcClient(f"localhost:{server.grpc_port}", model="model") as client,
+            embedded_server(Path(folder) / models.NAME) as server,
+            GrpcClient(f"localhost:{server.grpc_port}", model=models.NAME) as client,
         ):
             for name, photos in _photos(options.data, options.flowers).items():
                 _say(f"sending {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,8 @@ from tensorflow_serving.apis import predict_pb2
 
 NAME = "model"
 PICTURE_SIDE = 224
+TOP = 5
+IMAGENET_CLASSIFIER = "mobilenet_v2_100_224_classification"
 # Width and height of a web photo; at this quality noise of low frequency makes about 40 kB.
 _PHOTO_SIZE = (500, 375)
 
@@ -39,9 +42,6 @@ def write_mobilenet(version: Path) -> None:
 
     from vitrine_export import warmup
     from vitrine_export.models import FEATURES, LOGITS
-    from vitrine_export.preprocessing import Preprocessing
-    from vitrine_export.recipe import BatchingConfig
-    from vitrine_export.signatures import ServingModule
 
     shape = (PICTURE_SIDE, PICTURE_SIDE, 3)
     trunk = keras.applications.MobileNetV2(shape, weights=None, include_top=False, pooling="avg")
@@ -51,9 +51,42 @@ def write_mobilenet(version: Path) -> None:
     labels.parent.mkdir(parents=True, exist_ok=True)
     names = [f"class {number}" for number in range(120)]
     labels.write_text("".join(f"{name}\n" for name in names))
-    preprocessing = Preprocessing(f"decode|resize({PICTURE_SIDE})|value_range(-1,1)")
-    ServingModule(network, names, labels, preprocessing, BatchingConfig(), top_k=5).save(version)
+    _serving(network, labels, f"decode|resize({PICTURE_SIDE})|value_range(-1,1)").save(version)
     warmup.write(version, NAME, photos(2), (1, 4), (PICTURE_SIDE, PICTURE_SIDE))
+
+
+def write_imagenet(weights: Path, preprocessing: str, version: Path) -> None:
+    """The ImageNet classifier in `weights`, a SavedModel in TF Hub's format, exported as `vitrine-export` does."""
+    import keras
+
+    from vitrine_export.models import FEATURES, LOGITS
+
+    loaded = tf.saved_model.load(str(weights / "hub" / IMAGENET_CLASSIFIER))
+    labels = weights / "imagenet_labels.txt"
+    classes = len(labels.read_text().splitlines())
+
+    class Loaded(keras.layers.Layer):
+        def call(self, images: Any) -> Any:
+            return tf.ensure_shape(loaded(images, training=False), [None, classes])
+
+        def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+            return shape[0], classes
+
+    images = keras.Input((PICTURE_SIDE, PICTURE_SIDE, 3))
+    logits = Loaded(name=LOGITS)(keras.layers.Identity(name=FEATURES)(images))
+    module = _serving(keras.Model(images, logits), labels, preprocessing)
+    # Keras does not see these variables, so the export would lack them.
+    module.loaded = loaded
+    module.save(version)
+
+
+def _serving(network: Any, labels: Path, preprocessing: str) -> Any:
+    from vitrine_export.preprocessing import Preprocessing
+    from vitrine_export.recipe import BatchingConfig
+    from vitrine_export.signatures import ServingModule
+
+    names = labels.read_text().splitlines()
+    return ServingModule(network, names, labels, Preprocessing(preprocessing), BatchingConfig(), top_k=TOP)
 
 
 def photos(count: int, seed: int = 0) -> list[bytes]:

@@ -77,7 +77,7 @@ async def failed(request: Request, error: VitrineError) -> JSONResponse:
 
 
 def passed_on(request: Request) -> dict[str, str]:
-    """What goes along to the model server: the caller's trace, and an id to find the request by in both logs."""
+    """What goes along to the model server: the caller's trace, and an id to find the request by in its log."""
     headers = {name: text for name, text in request.headers.items() if name in PASSED_ON and SENDABLE.fullmatch(text)}
     request.state.request_id = headers.setdefault("x-request-id", uuid.uuid4().hex)
     return headers
