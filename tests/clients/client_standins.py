@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 import grpc
+import pytest
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -21,12 +23,28 @@ PICTURE = base64.b64decode(
 )
 
 
+def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, whoever sleeps wakes at once and sees that his time has passed.
+
+    So a call may have a long time limit, which a busy machine keeps, and yet be at its end soon.
+    """
+    clock, skipped = time.monotonic, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal skipped
+        skipped += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + skipped)
+
+
 class GrpcStandin:
     """A gRPC server on a real port that calls `answer(path, request bytes, context)` for the reply's bytes."""
 
     def __init__(self) -> None:
         self.answer: Callable[[str, bytes, grpc.ServicerContext], bytes] = lambda path, request, context: b""
-        self._server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
+        # Enough threads that what holds requests back is the client.
+        self._server = grpc.server(futures.ThreadPoolExecutor(40), options=[("grpc.max_receive_message_length", -1)])
         self._server.add_generic_rpc_handlers([_Handler(self)])
         self.target = f"localhost:{self._server.add_insecure_port('localhost:0')}"
 

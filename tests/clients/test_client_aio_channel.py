@@ -8,19 +8,13 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from client_processes import ServerProcess, running
+from client_processes import ServerProcess
 from client_standins import GrpcStandin
 from processes import DEADLINE_SECONDS
 
 from vitrine_client import AsyncGrpcClient, DeadlineExceeded, Unavailable
 
 ROWS = {"x": [1]}
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[ServerProcess]:
-    with running() as [server]:
-        yield server
 
 
 class Held:
@@ -61,10 +55,26 @@ def test_a_cancelled_task_cancels_its_call_at_the_server(grpc_standin: GrpcStand
 
 
 def test_the_loop_goes_on_while_calls_wait_for_their_deadline(grpc_standin: GrpcStandin, held: Held):
+    ticks: list[bool] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(held.reached.is_set())
+            await asyncio.sleep(0.01)
+
     async def main() -> None:
-        async with AsyncGrpcClient(grpc_standin.target, model="echo", timeout=0.5) as client:
+        async with AsyncGrpcClient(grpc_standin.target, model="echo") as client:
+            # Connecting is not what is looked at, and takes none of the time.
+            held.over.set()
+            await client.predict(ROWS)
+            held.over.clear()
+            held.reached.clear()
+            ticking = asyncio.ensure_future(tick())
             with pytest.raises(DeadlineExceeded):
-                await client.predict(ROWS)
+                await client.predict(ROWS, timeout=1)
+            # While the call was at the server.
+            assert any(ticks)
+            ticking.cancel()
 
     asyncio.run(main())
 

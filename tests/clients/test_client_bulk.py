@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from client_standins import GrpcStandin
 from PIL import Image
-from processes import DEADLINE_SECONDS
+from processes import DEADLINE_SECONDS, wait_until
 from tensorflow_serving.apis import predict_pb2
 
 from vitrine_client import (
@@ -38,7 +38,7 @@ class Counter:
         self.present = self.most = self.count = 0
         self.batches: list[int] = []
         self._lock = threading.Lock()
-        self.waiting = threading.Event()
+        self.third = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
@@ -47,7 +47,8 @@ class Counter:
             self.present += 1
             self.count += 1
             self.most = max(self.most, self.present)
-        self.waiting.set()
+            if self.present == 3:
+                self.third.set()
         self.go_on.wait(DEADLINE_SECONDS)
         with self._lock:
             self.present -= 1
@@ -128,6 +129,9 @@ def test_no_more_are_under_way_and_taken_than_asked_for(grpc_standin: GrpcStandi
         reader = threading.Thread(target=next, args=[answers])
         reader.start()
         assert limit.wait(DEADLINE_SECONDS)
+        wait_until(lambda: counter.present >= 2, "two requests")
+        # It would come at once.
+        assert not counter.third.wait(0.5)
         counter.go_on.set()
         reader.join(DEADLINE_SECONDS)
         answers.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tensorflow_serving.apis import predict_pb2
 from vitrine_client import (
     AsyncGrpcClient,
     BadResponse,
+    Client,
     DeadlineExceeded,
     GrpcClient,
     InvalidInput,
@@ -29,6 +30,7 @@ from vitrine_client import (
     RestClient,
     ServerError,
     VitrineError,
+    flows,
 )
 from vitrine_client.splitting import joined, parts
 from vitrine_client.wire import config_pb2, status_pb2
@@ -102,13 +104,22 @@ def test_parts_are_even_and_come_back_whole():
             np.testing.assert_array_equal(joined([{"y": rows[part]} for part in slices], lengths)["y"], rows)
 
 
-def test_pictures_go_in_parts_too(server, picture: bytes):
-    for transport in ("grpc", "rest"):
-        with server.client(transport) as whole:
-            expected = whole.classify([picture] * 5)
-        client = GrpcClient(server.grpc, model="shapes", max_batch_size=2)
-        with client:
-            assert [p.label for p in client.classify([picture] * 5)] == [p.label for p in expected]
+@pytest.mark.parametrize("kind", [GrpcClient, RestClient])
+def test_pictures_go_in_parts_too(server, encode: Callable[..., bytes], kind: Callable[..., Client]):
+    address = server.grpc if kind is GrpcClient else server.rest
+    pictures = [encode(seed=seed) for seed in range(5)]
+    with kind(address, model="shapes") as whole, kind(address, model="shapes", max_batch_size=2) as split:
+        expected, predictions = whole.classify(pictures), split.classify(pictures)
+    assert [p.label for p in predictions] == [p.label for p in expected]
+    # Pictures of one label differ in its score.
+    assert [p.score for p in predictions] == pytest.approx([p.score for p in expected])
+
+
+def test_rest_requests_have_no_more_pictures_than_allowed(rest_standin: RestStandin):
+    rest_standin.body = b'{"outputs": {"labels": [["rose"], ["tulip"]], "scores": [[1.0], [1.0]]}}'
+    with RestClient(rest_standin.address, model="m", max_batch_size=2) as client:
+        assert [p.label for p in client.classify([PICTURE] * 4)] == ["rose", "tulip", "rose", "tulip"]
+    assert [body.count(b'"b64"') for _, _, body in rest_standin.asked] == [2, 2]
 
 
 @pytest.fixture
@@ -185,40 +196,31 @@ def test_advice_that_cannot_be_had_leaves_the_error_as_it_is(grpc_standin: GrpcS
     assert str(info.value).endswith("Servable not found for request: Latest(m)")
 
 
-def test_advice_does_not_outlast_the_call(grpc_standin: GrpcStandin):
+@pytest.mark.parametrize(("timeout", "advice_seconds"), [(1, 2 * DEADLINE_SECONDS), (2 * DEADLINE_SECONDS, 0.2)])
+def test_advice_outlasts_neither_the_call_nor_its_own_limit(
+    grpc_standin: GrpcStandin, monkeypatch: pytest.MonkeyPatch, timeout: float, advice_seconds: float
+):
+    monkeypatch.setattr(flows, "_ADVICE_SECONDS", advice_seconds)
     held = threading.Event()
+    ended: list[bool] = []
 
     def answer(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         if path == PREDICT:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "x" not found.')
-        assert path == METADATA
-        held.wait(30)
+        if path == METADATA:
+            ended.append(held.wait(DEADLINE_SECONDS))
         return b""
 
     grpc_standin.answer = answer
-    try:
-        with GrpcClient(grpc_standin.target, model="m", timeout=2) as client, pytest.raises(InvalidInput):
-            client.predict({"x": X})
-    finally:
-        held.set()
-
-
-def test_one_deadline_is_for_all_parts(grpc_standin: GrpcStandin):
-    held = threading.Event()
-    counted: list[int] = []
-
-    def answer(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        counted.append(1)
-        held.wait(30)
-        return b""
-
-    grpc_standin.answer = answer
-    with GrpcClient(grpc_standin.target, model="m", max_batch_size=1, timeout=0.5) as client:
-        with pytest.raises(DeadlineExceeded):
-            client.predict({"x": X})
-        held.set()
-    # Parts whose turn had not come were never sent.
-    assert len(counted) < len(X)
+    with GrpcClient(grpc_standin.target, model="m", timeout=timeout) as client:
+        # It takes none of the call's time to connect.
+        client.status(timeout=DEADLINE_SECONDS)
+        try:
+            with pytest.raises(InvalidInput, match="not found"):
+                client.predict({"x": X})
+            assert not ended
+        finally:
+            held.set()
 
 
 def test_a_server_without_a_list_of_models_is_told(server):
@@ -290,7 +292,7 @@ def two_versions(server: Server, folder: Path) -> Path:
     return folder / "versions"
 
 
-def test_the_asynchronous_client_reloads_and_lists(tmp_path: Path, server, picture: bytes):
+def test_the_asynchronous_client_reloads_and_lists(tmp_path: Path, server):
     async def ask(address: str) -> tuple[list[str], int]:
         async with AsyncGrpcClient(address, model="forms") as client:
             await client.reload_config([ModelConfig("forms", str(server.versions))])

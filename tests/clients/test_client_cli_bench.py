@@ -17,7 +17,8 @@ from client_standins import GrpcStandin, RestStandin
 from processes import DEADLINE_SECONDS, wait_until
 from tensorflow_serving.apis import predict_pb2
 
-QUICKLY = ["--seconds", "0.5", "--warm-up", "0.1"]
+# Time enough for a busy machine to answer a few requests.
+QUICKLY = ["--seconds", "1", "--warm-up", "0.1"]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_it_measures_a_server(server, photos: Path, transport: str):
     told = json.loads(read.stdout)
     assert (told["model"], told["pictures"], told["concurrency"], told["errors"]) == ("shapes", 3, 2, {})
     assert told["requests_per_second"] == pytest.approx(told["requests"] / told["seconds"], rel=0.01)
-    assert told["seconds"] >= 0.5
+    assert told["seconds"] >= 1
     latency = told["latency_ms"]
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"]
 

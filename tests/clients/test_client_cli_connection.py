@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from client_commands import ROSE, run
 from client_processes import running
 from client_standins import PICTURE, RestStandin
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Makes a certificate that vouches for itself, and its key: PEM files."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command to make certificates")
-
-    def make(name: str) -> tuple[Path, Path]:
-        pair = (tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-out", pair[0], "-keyout", pair[1], "-subj", f"/CN={name}", "-days", "2"),
-                *("-addext", f"subjectAltName=DNS:{name}"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        return pair
-
-    return make
 
 
 def test_the_environment_says_what_no_option_does(rest_standin: RestStandin):
@@ -47,7 +23,7 @@ def test_the_environment_says_what_no_option_does(rest_standin: RestStandin):
     assert "VITRINE_GRPC and VITRINE_REST are both set" in done.stderr
 
 
-def test_an_environment_without_values_is_none(closed_port: int, rest_standin: RestStandin):
+def test_an_environment_without_values_is_none(rest_standin: RestStandin):
     empty = {"VITRINE_GRPC": "", "VITRINE_MODEL": "", "VITRINE_TOKEN": ""}
     assert run("status", **empty, VITRINE_REST=rest_standin.address).returncode == 0
     assert [path for _, path, _ in rest_standin.asked] == ["/v1/models/digits"]
@@ -107,14 +83,15 @@ def test_servers_that_are_gone_are_gone_round(server, closed_port: int):
 
 
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
-def test_tls_trusts_whom_it_is_told_to(transport: str, certificate: Callable[..., tuple[Path, Path]]):
-    pem, key = certificate("models.test")
+def test_tls_trusts_whom_it_is_told_to(transport: str, tmp_path: Path):
+    authority = Authority(tmp_path, "authority")
+    ca, (pem, key) = authority.certificate, authority.sign("server", "DNS:models.test")
     with running(1, "--certificate", pem, "--key", key) as [server]:
         asked = ["status", f"--{transport}", getattr(server, transport), "--timeout", 20, "--retries", 0]
-        trusted = run(*asked, "--tls-ca", pem, "--tls-server-name", "models.test")
+        trusted = run(*asked, "--tls-ca", ca, "--tls-server-name", "models.test")
         assert (trusted.returncode, trusted.stderr) == (0, "")
         assert "AVAILABLE" in trusted.stdout
-        for options in (["--tls"], ["--tls-ca", pem], ["--tls-ca", pem, "--tls-server-name", "other.test"]):
+        for options in (["--tls"], ["--tls-ca", ca], ["--tls-ca", ca, "--tls-server-name", "other.test"]):
             done = run(*asked, *options)
             assert (done.returncode, done.stdout) == (1, "")
             # gRPC may log the handshake before that.
@@ -122,10 +99,12 @@ def test_tls_trusts_whom_it_is_told_to(transport: str, certificate: Callable[...
 
 
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
-def test_a_client_can_have_a_certificate_too(transport: str, certificate: Callable[..., tuple[Path, Path]]):
-    (pem, key), (own, own_key) = certificate("models.test"), certificate("client.test")
-    with running(1, "--certificate", pem, "--key", key, "--client-ca", own) as [server]:
+def test_a_client_can_have_a_certificate_too(transport: str, tmp_path: Path):
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    ca, (pem, key) = ours.certificate, ours.sign("server", "DNS:models.test")
+    own, own_key = theirs.sign("client")
+    with running(1, "--certificate", pem, "--key", key, "--client-ca", theirs.certificate) as [server]:
         asked = ["status", f"--{transport}", getattr(server, transport), "--timeout", 20, "--retries", 0]
-        trust = ["--tls-ca", pem, "--tls-server-name", "models.test"]
+        trust = ["--tls-ca", ca, "--tls-server-name", "models.test"]
         assert run(*asked, *trust, "--tls-cert", own, "--tls-key", own_key).returncode == 0
         assert run(*asked, *trust).returncode == 1

@@ -11,7 +11,8 @@ import pytest
 from client_commands import ROSE, run
 from client_standins import PICTURE, RestStandin
 
-QUICKLY = ("--seconds", "0.2", "--warm-up", "0")
+# Time enough for a busy machine to answer one request.
+QUICKLY = ("--seconds", "1", "--warm-up", "0")
 
 
 @pytest.fixture

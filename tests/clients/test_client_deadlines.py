@@ -122,6 +122,23 @@ def test_a_split_call_has_one_deadline_over_all_its_parts(grpc_standin: GrpcStan
         over.set()
 
 
+def test_parts_whose_turn_has_not_come_by_the_deadline_are_never_sent(grpc_standin: GrpcStandin):
+    over = threading.Event()
+    counted: list[int] = []
+
+    def answer(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        counted.append(1)
+        over.wait(DEADLINE_SECONDS)
+        return b""
+
+    grpc_standin.answer = answer
+    with GrpcClient(grpc_standin.target, model="flowers", max_batch_size=1, timeout=0.5) as client:
+        with pytest.raises(DeadlineExceeded):
+            client.predict({"x": np.arange(25)})
+        over.set()
+    assert len(counted) < 25
+
+
 @KINDS
 def test_a_call_has_a_deadline_of_its_own(grpc_standin: GrpcStandin, kind: Callable[..., Any]):
     over = threading.Event()

@@ -13,8 +13,8 @@ import grpc
 import numpy as np
 import pytest
 import requests
-from client_certificates import Authority
-from client_standins import PICTURE, GrpcStandin, RestStandin
+from certificates import Authority
+from client_standins import PICTURE, GrpcStandin, RestStandin, skip_pauses
 from processes import DEADLINE_SECONDS
 from requests.adapters import HTTPAdapter
 
@@ -142,15 +142,16 @@ def test_calls_under_way_when_a_client_is_closed_say_so(grpc_standin: GrpcStandi
     assert [type(error) for error in errors] == [RuntimeError]
 
 
-def test_waiting_looks_once_more_before_it_gives_up(rest_standin: RestStandin):
+def test_waiting_looks_once_more_before_it_gives_up(rest_standin: RestStandin, monkeypatch: pytest.MonkeyPatch):
     def status(state: str) -> bytes:
         status = {"error_code": "OK", "error_message": ""}
         return json.dumps({"model_version_status": [{"version": "3", "state": state, "status": status}]}).encode()
 
     rest_standin.body = status("LOADING")
+    skip_pauses(monkeypatch)
     with RestClient(rest_standin.address, model="m") as client:
         with pytest.raises(DeadlineExceeded, match="LOADING"):
-            client.wait_until_available(timeout=0.4)
+            client.wait_until_available(timeout=DEADLINE_SECONDS)
         looks = len(rest_standin.asked)
         rest_standin.body = status("AVAILABLE")
         assert client.wait_until_available(timeout=DEADLINE_SECONDS) == 3

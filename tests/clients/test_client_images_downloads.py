@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from client_certificates import Authority
+from certificates import Authority
 from client_sockets import SocketServer, read_request, reply
 
 from vitrine_client import InvalidInput
@@ -142,7 +142,7 @@ def test_the_body_of_a_redirect_is_not_waited_for():
             connection.sendall(reply(200, b"picture"))
 
     with SocketServer(answer) as server:
-        assert fetched(f"{server.address}/moved", 5.0) == b"picture"
+        assert fetched(f"{server.address}/moved") == b"picture"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from client_certificates import Authority
+from certificates import Authority
 from client_servers import Server, running_server
 from processes import wait_until
 

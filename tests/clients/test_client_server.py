@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from client_standins import skip_pauses
 from PIL import Image
+from processes import DEADLINE_SECONDS, wait_until
 
 from vitrine_client import (
     DeadlineExceeded,
@@ -180,24 +181,26 @@ def test_waiting_returns_the_version_that_answers(server, transport: str):
 
 
 @transports
-def test_waiting_for_what_never_comes_tells_what_was_seen(server, transport: str):
+def test_waiting_for_what_never_comes_tells_what_was_seen(server, transport: str, monkeypatch: pytest.MonkeyPatch):
+    skip_pauses(monkeypatch)
     with server.client(transport) as client, pytest.raises(DeadlineExceeded, match=r"version 77.*last seen: .*77"):
-        client.wait_until_available(version=77, timeout=0.3)
+        client.wait_until_available(version=77, timeout=DEADLINE_SECONDS)
 
 
 @transports
-def test_waiting_for_a_version_that_cannot_load_tells_why(server, transport: str):
+def test_waiting_for_a_version_that_cannot_load_tells_why(server, transport: str, monkeypatch: pytest.MonkeyPatch):
     broken = server.versions / ("8" if transport == "grpc" else "9")
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes(b"broken")
     try:
         with server.client(transport) as client:
-            deadline = time.monotonic() + 60
-            while (int(broken.name), "END") not in [(one.version, one.state) for one in client.status().versions]:
-                assert time.monotonic() < deadline, client.status()
-                time.sleep(0.05)
+            wait_until(
+                lambda: (int(broken.name), "END") in [(one.version, one.state) for one in client.status().versions],
+                f"version {broken.name}, which cannot load, at its end",
+            )
+            skip_pauses(monkeypatch)
             with pytest.raises(DeadlineExceeded, match=rf"last seen: version {broken.name} END \(\w+: .+\)"):
-                client.wait_until_available(version=int(broken.name), timeout=0.2)
+                client.wait_until_available(version=int(broken.name), timeout=DEADLINE_SECONDS)
             assert client.wait_until_available() == 2
     finally:
         shutil.rmtree(broken)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from client_certificates import Authority, Pair
+from certificates import Authority, Pair
 from client_processes import TRANSPORTS, Load, ServerProcess, ask, client_of, running
 from processes import DEADLINE_SECONDS
 

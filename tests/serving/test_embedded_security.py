@@ -38,7 +38,7 @@ def server_pair(authority) -> Pair:
 
 def ssl_config(path: Path, pair: Pair, *fields: str) -> Path:
     """The PEM texts in quotes, line ends escaped, as protobuf's text format wants them."""
-    key, certificate = (repr(pem.decode()) for pem in (pair.key, pair.certificate))
+    key, certificate = (repr(pem.read_text()) for pem in (pair.key, pair.certificate))
     path.write_text("\n".join([f"server_key: {key}", f"server_cert: {certificate}", *fields]))
     return path
 
@@ -54,7 +54,7 @@ def one_version(written_models, tmp_path_factory) -> Path:
 def mutual(one_version, authority, server_pair, tmp_path_factory):
     """A server that asks clients for a certificate of `authority`, and listens on a socket as well."""
     folder = tmp_path_factory.mktemp("mutual")
-    ca = f"custom_ca: {authority.certificate.decode()!r}"
+    ca = f"custom_ca: {authority.certificate.read_text()!r}"
     config = ssl_config(folder / "ssl.config", server_pair, ca, "client_verify: true")
     with running_server(
         one_version,
@@ -88,11 +88,7 @@ def test_a_client_with_a_certificate_is_served(mutual):
 
 
 def test_clients_with_another_certificate_with_none_and_without_tls_are_not(mutual, authority, stranger):
-    signed_by_another = stranger.sign("client")
-    with_another = grpc.ssl_channel_credentials(
-        authority.certificate, signed_by_another.key, signed_by_another.certificate
-    )
-    for credentials in (with_another, authority.trust(), None):
+    for credentials in (authority.trust(stranger.sign("client")), authority.trust(), None):
         assert refusal(mutual, credentials) is grpc.StatusCode.UNAVAILABLE
     assert list(mutual.predict({"x": ONE}).outputs["y"].float_val) == [2.5]
 
@@ -141,7 +137,7 @@ def test_a_file_without_what_tls_needs(tmp_path, content, phrase):
 
 
 def test_a_key_of_another_certificate(authority, server_pair, tmp_path):
-    mixed = Pair(authority.sign("other").key, server_pair.certificate)
+    mixed = Pair(server_pair.certificate, authority.sign("other").key)
     with pytest.raises(ServingError, match="not a private key and its certificate"):
         read_credentials(str(ssl_config(tmp_path / "ssl.config", mixed)))
 

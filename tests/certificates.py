@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 import pytest
 
 
@@ -36,6 +37,11 @@ class Authority:
             *("-extfile", "extensions", "-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key", "-CAcreateserial"),
         )
         return Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+
+    def trust(self, client: Pair | None = None) -> grpc.ChannelCredentials:
+        """What a client needs who trusts this authority, and shows its own certificate if it has one."""
+        shown = (client.key.read_bytes(), client.certificate.read_bytes()) if client else ()
+        return grpc.ssl_channel_credentials(self.certificate.read_bytes(), *shown)
 
     def _new_key(self, name: str, *options: str) -> None:
         new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
