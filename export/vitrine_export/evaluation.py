@@ -69,7 +69,7 @@ def evaluate_again(run: Run) -> dict[str, Any]:
     """Evaluate a trained run anew and write its figures; raises RunError where it cannot be read or written."""
     network, index = run.network(), run.dataset()
     try:
-        metrics = evaluate(network, index, Preprocessing(run.recipe().preprocessing), run.plots)
+        metrics = evaluate(network, index, Preprocessing(run.recipe().pipeline), run.plots)
         write_json(run.folder / "metrics.json", metrics)
     except tf.errors.OpError as error:
         raise RunError(f"evaluation failed: {reason_of(error)}") from None

@@ -36,7 +36,7 @@ def export(run: Run) -> Path:
 
 def _write(run: Run, version: Path) -> None:
     recipe, index = run.recipe(), run.dataset()
-    preprocessing = Preprocessing(recipe.preprocessing)
+    preprocessing = Preprocessing(recipe.pipeline)
     network = run.network()
     chosen = golden.choose(index, recipe.export.golden_pictures)
     gone = [picture.path for picture in chosen if not index.file(picture).is_file()]

@@ -54,7 +54,7 @@ def describe(
             "per_class": dict(Counter(picture.label for picture in index.pictures)),
         },
         "labels": list(index.labels),
-        "preprocessing": recipe.preprocessing,
+        "preprocessing": recipe.pipeline,
         "metrics": metrics,
         "signatures": signatures,
         "golden": golden,

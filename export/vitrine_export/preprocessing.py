@@ -48,7 +48,23 @@ def value_range(low: float, high: float) -> Step:
     return lambda images: tf.cast(images, tf.float32) * ((high - low) / 255.0) + low
 
 
-STEPS: dict[str, Callable[..., Step]] = {"resize": resize, "grayscale": grayscale, "value_range": value_range}
+def caffe() -> Step:
+    """[0, 255] RGB to BGR less ImageNet's mean, as VGG and ResNet (version 1) of keras.applications expect."""
+    return lambda images: tf.cast(images, tf.float32)[..., ::-1] - _CAFFE_MEAN
+
+
+def torch() -> Step:
+    """[0, 255] RGB to RGB standardised by ImageNet's mean and deviation, as DenseNet of keras.applications expects."""
+    return lambda images: (tf.cast(images, tf.float32) / 255.0 - _TORCH_MEAN) / _TORCH_DEVIATION
+
+
+# Source: keras.applications.imagenet_utils.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+_TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_GEOMETRY: dict[str, Callable[..., Step]] = {"resize": resize, "grayscale": grayscale}
+_VALUES: dict[str, Callable[..., Step]] = {"value_range": value_range, "caffe": caffe, "torch": torch}
+STEPS = _GEOMETRY | _VALUES
 
 
 @dataclass(frozen=True)
@@ -66,11 +82,14 @@ class Preprocessing:
             raise PreprocessingError(f"{self.spec!r} has no fixed output size: add a step resize(SIDE)")
 
     @cached_property
-    def _parsed(self) -> tuple[Step, list[Step]]:
-        first, *rest = (_parse_call(part) for part in self.spec.split("|"))
+    def _parsed(self) -> tuple[Step, list[Step], list[Step]]:
+        """Decoding, then the steps of the geometry, then all from the first one that scales pixel values."""
+        first, *rest = (parse_call(part) for part in self.spec.split("|"))
         if first[0] != "decode":
             raise PreprocessingError(f"{self.spec!r} must start with the step decode")
-        return _build(first, {"decode": decoder}), [_build(call, STEPS) for call in rest]
+        steps = [build_step(call, STEPS, "decode, then any of ") for call in rest]
+        scaling = next((at for at, call in enumerate(rest) if call[0] in _VALUES), len(rest))
+        return build_step(first, {"decode": decoder}), steps[:scaling], steps[scaling:]
 
     @cached_property
     def output_shape(self) -> tuple[int, int, int]:
@@ -85,20 +104,38 @@ class Preprocessing:
         Works eagerly, in tf.data and in a graph. Raises InvalidArgumentError for bytes that are no picture, are
         broken, or hold more pixels than `decode(max_pixels=...)` allows (default 50 million).
         """
-        decode, _ = self._parsed
-        return self.from_pixels(decode(image_bytes))
+        return self.values(self.geometry(image_bytes))
 
     def from_pixels(self, images: tf.Tensor) -> tf.Tensor:
         """Raw RGB pixels, uint8 [..., H, W, 3], to float32 [..., *output_shape]."""
-        for step in self._parsed[1]:
-            images = step(images)
-        return tf.cast(images, tf.float32)
+        return self.values(self._shape(images))
+
+    def geometry(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """The first half of `from_bytes`: one encoded picture to its final shape, float32 in [0, 255].
+
+        Random changes to training pictures belong between this and `values`; errors as in `from_bytes`.
+        """
+        decode = self._parsed[0]
+        return self._shape(decode(image_bytes))
+
+    def values(self, images: tf.Tensor) -> tf.Tensor:
+        """The second half: [0, 255] to the values that the network expects, float32 [..., *output_shape]."""
+        return _apply(self._parsed[2], images)
+
+    def _shape(self, images: tf.Tensor) -> tf.Tensor:
+        return _apply(self._parsed[1], images)
+
+
+def _apply(steps: list[Step], images: tf.Tensor) -> tf.Tensor:
+    for step in steps:
+        images = step(images)
+    return tf.cast(images, tf.float32)
 
 
 Call = tuple[str, list[Any], dict[str, Any]]
 
 
-def _parse_call(text: str) -> Call:
+def parse_call(text: str) -> Call:
     """`name` or `name(1, key=2)`, literals only, so a recipe cannot run code."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -114,10 +151,11 @@ def _parse_call(text: str) -> Call:
     raise PreprocessingError(f"cannot read the step {text.strip()!r}: write it as name or name(value, ...)")
 
 
-def _build(call: Call, known: dict[str, Callable[..., Step]]) -> Step:
+def build_step(call: Call, known: dict[str, Callable[..., Any]], before: str = "") -> Any:
+    """What `known` makes of the call; PreprocessingError for a name it does not hold or arguments it does not take."""
     name, positional, named = call
     if name not in known:
-        raise PreprocessingError(f"unknown step {name!r}; accepted: decode, then any of {', '.join(STEPS)}")
+        raise PreprocessingError(f"unknown step {name!r}; accepted: {before}{', '.join(known)}")
     try:
         return known[name](*positional, **named)
     except TypeError as error:
@@ -125,4 +163,4 @@ def _build(call: Call, known: dict[str, Callable[..., Step]]) -> Step:
         raise PreprocessingError(f"step {name}: {reason}") from None
 
 
-__all__ = ["DEFAULT_MAX_PIXELS", "STEPS", "Preprocessing", "PreprocessingError"]
+__all__ = ["DEFAULT_MAX_PIXELS", "STEPS", "Preprocessing", "PreprocessingError", "build_step", "parse_call"]

@@ -29,7 +29,7 @@ def train(recipe: Recipe, folder: Path) -> Run:
     Raises DatasetError for pictures that cannot be trained on, RunError where `folder` cannot be written or training
     fails.
     """
-    preprocessing = Preprocessing(recipe.preprocessing)
+    preprocessing = Preprocessing(recipe.pipeline)
     index = prepare_dataset(recipe, preprocessing)
     with fresh_run(folder) as run:
         (run.folder / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
