@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 _FORMATS = {
@@ -22,6 +24,11 @@ _FORMATS = {
 PICTURE_SUFFIXES = frozenset().union(*(suffixes for _, suffixes in _FORMATS.values()))
 
 
+# Far above any picture; what is larger would only fill the memory.
+_MOST_BYTES = 1 << 28
+THUMBNAIL = 16
+
+
 @dataclass(frozen=True)
 class Checked:
     """One file: its content's SHA-256 in hex, and the reason it cannot be used, None if it can."""
@@ -29,24 +36,40 @@ class Checked:
     path: Path
     sha256: str
     reason: str | None
+    thumbnail: np.ndarray | None = field(default=None, compare=False)
+    """Grey values of the picture, float32 [16, 16] in [0, 255]; None if it cannot be used."""
 
 
 def check_files(
-    paths: Iterable[Path], preprocess: Callable[[tf.Tensor], tf.Tensor], workers: int | None = None
+    paths: Iterable[Path], root: Path, geometry: Callable[[tf.Tensor], tf.Tensor], workers: int | None = None
 ) -> Iterator[Checked]:
-    """Read, hash and preprocess each of `paths` in parallel; results come in the order of `paths`."""
-    preprocess_in_graph = tf.function(preprocess, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    """Read, hash and decode each of `paths` below `root` in parallel; results come in the order of `paths`.
+
+    `geometry` is that of the Preprocessing: encoded bytes, string [], to float32 [H, W, C] in [0, 255].
+    """
+
+    def thumbnail(image_bytes: tf.Tensor) -> tf.Tensor:
+        grey = tf.reduce_mean(geometry(image_bytes), axis=-1, keepdims=True)
+        return tf.image.resize(grey, (THUMBNAIL, THUMBNAIL), method="area")[..., 0]
+
+    in_graph = tf.function(thumbnail, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        yield from pool.map(lambda path: _check(path, preprocess_in_graph), paths)
+        yield from pool.map(lambda path: _check(path, root, in_graph), paths)
 
 
-def _check(path: Path, preprocess: Callable[[tf.Tensor], tf.Tensor]) -> Checked:
+def _check(path: Path, root: Path, thumbnail: Callable[[tf.Tensor], tf.Tensor]) -> Checked:
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
         return Checked(path, "", f"not a picture by its name: {suffix or 'no suffix'}")
-    if not path.name.isprintable():
+    if not str(path.relative_to(root)).isprintable():
         return Checked(path, "", "its name holds characters that cannot be printed")
     try:
+        status = path.stat()
+        # Reading a pipe or a device would wait for ever.
+        if not stat.S_ISREG(status.st_mode):
+            return Checked(path, "", "cannot be read: is no regular file")
+        if status.st_size > _MOST_BYTES:
+            return Checked(path, "", f"too large for a picture: {status.st_size >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
         return Checked(path, "", f"cannot be read: {error.strerror or error}")
@@ -57,10 +80,10 @@ def _check(path: Path, preprocess: Callable[[tf.Tensor], tf.Tensor]) -> Checked:
     if actual is not None and suffix not in _FORMATS[actual][1]:
         return Checked(path, digest, f"misnamed: the content is {actual}; rename it to end in {_ending(actual)}")
     try:
-        preprocess(tf.constant(data))
+        grey = thumbnail(tf.constant(data)).numpy()
     except tf.errors.OpError as error:
         return Checked(path, digest, f"cannot be decoded: {reason_of(error)}")
-    return Checked(path, digest, None)
+    return Checked(path, digest, None, grey)
 
 
 def _ending(name: str) -> str:

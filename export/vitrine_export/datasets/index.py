@@ -35,6 +35,12 @@ class DatasetIndex:
     """Class names in the order of the network's outputs."""
     pictures: tuple[Picture, ...]
     skipped: tuple[Skipped, ...]
+    """Files that cannot be used."""
+    left_out: tuple[Skipped, ...] = ()
+    """Pictures that could be used and are not: copies, and what balancing leaves out."""
+    layout: str = "folders"
+    notes: tuple[str, ...] = ()
+    """What was said about the data set as a whole."""
 
     def split(self, name: SplitName) -> list[Picture]:
         return [picture for picture in self.pictures if picture.split == name]
@@ -63,4 +69,8 @@ class DatasetIndex:
             labels=tuple(raw["labels"]),
             pictures=tuple(Picture(**picture) for picture in raw["pictures"]),
             skipped=tuple(Skipped(**skipped) for skipped in raw["skipped"]),
+            # Indexes written before there were other layouts and duplicates lack these.
+            left_out=tuple(Skipped(**entry) for entry in raw.get("left_out", ())),
+            layout=raw.get("layout", "folders"),
+            notes=tuple(raw.get("notes", ())),
         )
