@@ -6,9 +6,16 @@ from typing import Any
 
 from vitrine_client.tables import format_table
 
+# What a version has whose manifest does not list its pictures.
+_FIRST_PICTURES = ("confusion_matrix.png", "predictions.png", "curves.png")
+
 
 def render(manifest: dict[str, Any]) -> str:
-    """Markdown text of the card."""
+    """Markdown text of the card.
+
+    Figures are left out where `metrics` does not hold them. The manifest's `pictures` names what lies beside
+    the card to look at: PNG files, CSV tables and the HTML report.
+    """
     metrics, dataset, blessing = manifest["metrics"], manifest["dataset"], manifest["blessing"]
     counts = ", ".join(f"{count} {name}" for name, count in dataset["counts"].items())
     libraries = ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items())
@@ -25,16 +32,61 @@ def render(manifest: dict[str, Any]) -> str:
         f"`{manifest['preprocessing']}`.",
         _code(_signatures(manifest["signatures"])),
         "## How good it is",
-        f"Accuracy {metrics['accuracy']:.4f}, cross-entropy {metrics['loss']:.4f} on the {metrics['pictures']} "
-        f"pictures of the {metrics['split']} split, which it has not been trained on.",
+        _figures(metrics),
+        _calibration(metrics, manifest.get("recipe", {})),
         _code(format_table(("class", "precision", "recall", "pictures"), per_class)),
-        "![confusion matrix](confusion_matrix.png)\n![predictions](predictions.png)\n![curves](curves.png)",
+        _pictures(manifest),
         "## What it was trained on",
         f"{counts} pictures; {dataset['skipped']} files were left out. Data digest `{dataset['digest']}`.",
         "## Checks before it was served",
         _blessing(blessing),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    accuracy = f"Accuracy {metrics['accuracy']:.4f}"
+    if "accuracy_interval" in metrics:
+        low, high = metrics["accuracy_interval"]
+        accuracy += f" (95 % confidence: {low:.4f} to {high:.4f})"
+    figures = [accuracy]
+    if "top_5_accuracy" in metrics:
+        figures.append(f"top-5 accuracy {metrics['top_5_accuracy']:.4f}")
+    if "macro_f1" in metrics:
+        figures.append(f"macro F1 {metrics['macro_f1']:.4f}")
+    figures.append(f"cross-entropy {metrics['loss']:.4f}")
+    return (
+        f"{', '.join(figures)} on the {metrics['pictures']} pictures of the {metrics['split']} split, which it has not "
+        "been trained on."
+    )
+
+
+def _calibration(metrics: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """Empty where nothing is known."""
+    if "ece" not in metrics:
+        return ""
+    text = (
+        f"Expected calibration error of its scores, as trained: {metrics['ece']:.4f} (0 where they are honest "
+        "probabilities)."
+    )
+    if "temperature" not in metrics:
+        return text
+    fitted = metrics["temperature"]
+    is_built_in = recipe.get("export", {}).get("temperature_scaling", False)
+    return (
+        f"{text} With temperature {fitted['value']:.4f}, fitted on the {fitted['fitted_on']} split, it is "
+        f"{fitted['ece_after']:.4f}. This model answers {'with' if is_built_in else 'without'} the temperature."
+    )
+
+
+def _pictures(manifest: dict[str, Any]) -> str:
+    """The report first, then the pictures, then links to the tables."""
+    names = manifest.get("pictures", _FIRST_PICTURES)
+    images = [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in names if name.endswith(".png")]
+    pages = [f"All figures and mistakes on one page: [{name}]({name})" for name in names if name.endswith(".html")]
+    tables = [f"[{name}]({name})" for name in names if name.endswith(".csv")]
+    parts = [*pages, "\n".join(images), f"As tables: {', '.join(tables)}" if tables else ""]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _signatures(signatures: dict[str, Any]) -> str:

@@ -1,0 +1,69 @@
+"""Pictures as data: URLs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from vitrine_export import plots
+
+if TYPE_CHECKING:
+    from vitrine_export.evaluation.examples import Pixels
+
+# Pixels per inch; the page shows them at 96, so they are sharp on fine screens and on paper.
+_DPI = 160
+_SCREEN_DPI = 96
+# Below, every pixel is meant to be seen, and JPEG would blur them.
+_TINY = 64
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A picture for an img element."""
+
+    url: str
+    width: int
+    """Of the element, in CSS pixels."""
+    height: int
+    is_tiny: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure for a light and for a dark page."""
+
+    light: Inline
+    dark: Inline
+    alt: str
+
+
+def figure(draw: plots.Draw, alt: str) -> Figure:
+    """Draw it for both kinds of page; `alt` says in words what it shows."""
+    light, dark = (_drawn(plots.png(draw, theme, _DPI)) for theme in (plots.LIGHT, plots.DARK))
+    return Figure(light, dark, alt)
+
+
+def photo(pixels: Pixels) -> Inline:
+    """uint8 [H, W, 3] as JPEG, or as PNG where it is tiny."""
+    height, width = pixels.shape[:2]
+    is_tiny = max(height, width) < _TINY
+    file = io.BytesIO()
+    if is_tiny:
+        Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    else:
+        Image.fromarray(pixels).save(file, "JPEG", quality=80, optimize=True)
+    return Inline(_url("png" if is_tiny else "jpeg", file.getvalue()), width, height, is_tiny)
+
+
+def _drawn(png: bytes) -> Inline:
+    with Image.open(io.BytesIO(png)) as picture:
+        width, height = (round(side * _SCREEN_DPI / _DPI) for side in picture.size)
+    return Inline(_url("png", png), width, height)
+
+
+def _url(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,156 @@
+"""A real headless Chromium for tests, driven through the DevTools protocol over a pipe: no port, no other library."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+)
+# Chromium listens on 3 and speaks on 4, whatever numbers the pipes have here.
+_LAUNCH = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+_PATIENCE = 60
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser with a profile of its own; the test is skipped where there is none on the PATH."""
+    found = next(filter(None, map(shutil.which, _NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs a browser on the PATH: {' or '.join(_NAMES)} (apt-get install chromium)")
+    (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
+    # None of them may be 3 or 4, which the child makes anew.
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (their_input, their_output)]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [sys.executable, "-c", _LAUNCH, *map(str, ends), found, *_FLAGS, f"--user-data-dir={profile}"]
+        process = subprocess.Popen(command, pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for end in (*ends, their_input, their_output):
+            os.close(end)
+        try:
+            yield Browser(our_input, our_output)
+        finally:
+            # At the end of its input, Chromium leaves by itself.
+            os.close(our_output)
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            os.close(our_input)
+
+
+class Browser:
+    def __init__(self, input: int, output: int) -> None:
+        self._input, self._output = input, output
+        self._number = 0
+        self._rest = b""
+        self._pages: dict[str, Page] = {}
+
+    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
+        """The page in the file `path`, loaded, in a window of that size."""
+        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        page = self._pages[session] = Page(self, session)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            page.call(f"{domain}.enable")
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        page.call("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        page.call("Emulation.setEmulatedMedia", {"features": [scheme]})
+        page.call("Page.navigate", {"url": path.resolve().as_uri()})
+        while not page.is_loaded:
+            self._take(self._read())
+        return page
+
+    def call(self, method: str, parameters: dict[str, Any] | None = None, session: str | None = None) -> dict[str, Any]:
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters or {}}
+        if session:
+            message["sessionId"] = session
+        os.write(self._output, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
+            self._take(answer)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        page = self._pages.get(event.get("sessionId", ""))
+        if page is not None and "method" in event:
+            page.note(event["method"], event["params"])
+
+    def _read(self) -> dict[str, Any]:
+        deadline = time.monotonic() + _PATIENCE
+        while b"\0" not in self._rest:
+            if not select.select([self._input], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise TimeoutError(f"Chromium has said nothing for {_PATIENCE} s")
+            chunk = os.read(self._input, 1 << 20)
+            assert chunk, "Chromium has ended"
+            self._rest += chunk
+        message, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(message)
+
+
+@dataclass
+class Page:
+    browser: Browser
+    session: str
+    requests: list[str] = field(default_factory=list)
+    """Every URL asked for, the page itself first; data: URLs are no requests."""
+    problems: list[str] = field(default_factory=list)
+    """What the console shows: errors, warnings, and what the page's security policy has stopped."""
+    is_loaded: bool = False
+
+    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self.browser.call(method, parameters, self.session)
+
+    def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression in the page; promises are awaited."""
+        answer = self.call("Runtime.evaluate", {"expression": script, "returnByValue": True, "awaitPromise": True})
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page as PNG."""
+        picture = self.call("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
+        path.write_bytes(base64.b64decode(picture))
+
+    def note(self, method: str, event: dict[str, Any]) -> None:
+        if method == "Network.requestWillBeSent" and not event["request"]["url"].startswith("data:"):
+            self.requests.append(event["request"]["url"])
+        elif method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
+            self.problems.append(json.dumps(event))
+        elif method == "Page.loadEventFired":
+            self.is_loaded = True
