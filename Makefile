@@ -8,6 +8,7 @@ ENGINE    ?= auto
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 IMAGE     ?=
+SET       ?=
 BENCH     ?= embedded
 PYTHON    ?= python3
 
@@ -17,35 +18,49 @@ RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
 # Recipes read these from the environment, so that no value is ever taken for shell syntax.
-export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE BENCH
+export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE SET BENCH
 
 EXPORT  = $(BIN)/vitrine-export
 TRAINED = --recipe "$$RECIPE" --name "$$MODEL"
+# SET holds words without blanks; the shell splits it and does nothing else with it (set -f: no globbing).
+CHANGED = $(TRAINED) $${DATA:+--data "$$DATA"} $${SET:+--set $$SET}
 SERVER  = --models "$$MODELS" --model "$$MODEL" --engine "$$ENGINE" --grpc-port "$$GRPC_PORT" --rest-port "$$REST_PORT"
 ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo train export serve predict status bench test lint format lock protos clean install
+.PHONY: help demo data features search train export tensorboard serve predict status bench test lint format lock protos clean install
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: RECIPE=$$RECIPE DATA=$$DATA MODELS=$$MODELS MODEL=$$MODEL ENGINE=$$ENGINE"
-	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE BENCH=$$BENCH PYTHON=$(PYTHON)"
+	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE SET=$$SET BENCH=$$BENCH PYTHON=$(PYTHON)"
 
 demo: train export ## train, export, serve and ask, from nothing to a first classification
 	@$(BIN)/python -m vitrine_serving.demo $(SERVER)
 
-train: $(RUN) ## train RECIPE on its pictures, or on DATA
-	@$(EXPORT) train $(TRAINED) $${DATA:+--data "$$DATA"}
+data: $(RUN) ## find, check and split the pictures of RECIPE, or DATA; download them where the recipe says from where
+	@set -f; $(EXPORT) data $(CHANGED)
+
+features: $(RUN) ## compute the backbone's features of all pictures once, for any number of trainings
+	@set -f; $(EXPORT) features $(CHANGED)
+
+search: $(RUN) ## try RECIPE's search space; going on where it was stopped
+	@set -f; $(EXPORT) search $(CHANGED)
+
+train: $(RUN) ## train RECIPE on its pictures, or on DATA; search first where the recipe says so
+	@set -f; $(EXPORT) train $(CHANGED)
 
 export: $(RUN) ## export, bless and publish what was trained, as MODEL's next version; train first if nothing was
-	@test -f "runs/$$MODEL/model.keras" || $(MAKE) --no-print-directory train
+	@test -f "runs/$$MODEL/recipe.json" || $(MAKE) --no-print-directory train
 	@$(EXPORT) export $(TRAINED)
 	@$(EXPORT) bless $(TRAINED)
 	@$(EXPORT) publish $(TRAINED) --models "$$MODELS"
+
+tensorboard: $(RUN) ## curves, pictures and hyperparameters of all trainings, in a browser
+	@$(BIN)/tensorboard --logdir logs --host localhost $(ARGS)
 
 serve: $(RUN) ## serve MODEL in the foreground, by gRPC and REST
 	@$(BIN)/vitrine-serving up $(SERVER)
@@ -57,7 +72,7 @@ predict: $(RUN) ## classify IMAGE=some.png on the running server
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
 
-bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client or downscale
+bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
 test: $(DEV) ## run all tests
@@ -81,8 +96,8 @@ protos: ## generate the client's wire messages from their .proto files
 
 install: $(RUN) ## install into .venv, nothing else
 
-clean: ## remove runs and caches; .venv, models and pictures stay
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove runs, logs and caches; .venv, models and pictures stay
+	rm -rf runs logs cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

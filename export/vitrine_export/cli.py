@@ -6,23 +6,31 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # TensorFlow's own log lines ("could not find cuda drivers") say nothing that a user of this command could act on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from vitrine_client.tables import format_table
-from vitrine_export.errors import ExportError
-from vitrine_export.recipe import Recipe, load_recipe
+from vitrine_export.datasets.index import SPLITS
+from vitrine_export.errors import ExportError, RecipeError
+from vitrine_export.recipe import Recipe, load_recipe, read_value
 from vitrine_export.runs import Run
 from vitrine_serving.arguments import local_folder
+
+if TYPE_CHECKING:
+    from vitrine_export.search import Outcome
 
 _EXAMPLES = """\
 examples:
   vitrine-export train                                      train recipes/digits.yaml
-  vitrine-export train --recipe recipes/cnn.yaml --data pictures --name flowers
+  vitrine-export train --recipe recipes/flowers.yaml --data pictures --set training.epochs=5
+  vitrine-export data --recipe recipes/dog_breeds.yaml      find, check and split the pictures, nothing else
+  vitrine-export features --recipe recipes/dog_breeds_features.yaml
+  vitrine-export search --recipe recipes/cats_vs_dogs_search.yaml --jobs 2
   vitrine-export export && vitrine-export bless && vitrine-export publish
   vitrine-export evaluate --json | jq .accuracy
 
@@ -36,8 +44,9 @@ def main(argv: list[str] | None = None) -> None:
         arguments.run(arguments)
     except ExportError as error:
         sys.exit(f"vitrine-export {arguments.command}: {error}")
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; nothing was changed\n")
+    except KeyboardInterrupt as interrupt:
+        # Training and search say what they keep; everything else leaves things as they were.
+        sys.stderr.write(f"\n{interrupt.args[0] if interrupt.args else 'interrupted; nothing was changed'}\n")
         sys.exit(130)
 
 
@@ -56,9 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("recipes/digits.yaml"),
         help="what to train (default: %(default)s)",
     )
-    common.add_argument("--data", type=Path, help="folder of class folders, instead of the recipe's dataset.path")
+    common.add_argument("--data", type=Path, help="the folder of pictures, instead of the recipe's dataset.path")
     common.add_argument("--name", help="the model's name, instead of the recipe's")
+    common.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="other values for keys of the recipe, such as training.epochs=3",
+    )  # fmt: skip
     common.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
+    common.add_argument(
+        "--cache", type=Path, default=Path("cache"), help="of features and decoded pictures (default: %(default)s)"
+    )
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -70,7 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("train", _train, "train and evaluate a network")
+    command("data", _data, "make or download the pictures where the recipe says from where; find, check, split them")
+    command("features", _features, "compute the backbone's features of all pictures, for any number of trainings")
+    found = command("search", _search, "try the recipe's search space; a search that was stopped goes on")
+    trained = command("train", _train, "train and evaluate a network; search first if the recipe says so")
+    for added in (found, trained):
+        added.add_argument("--jobs", type=int, help="trials of a search at a time (default: by cores and memory)")
+        added.add_argument("--fresh", action="store_true", help="start anew instead of going on where it stopped")
+    trained.add_argument("--logs", type=Path, default=Path("logs"), help="for TensorBoard (default: %(default)s)")
     command("evaluate", _evaluate, "evaluate the trained network on the test split again")
     command("export", _export, "write the trained network as a candidate version")
     command("bless", _bless, "check the candidate in a fresh process, as a server would load it")
@@ -82,18 +105,70 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    return load_recipe(arguments.recipe, data=arguments.data, name=arguments.name)
+    values = dict(_value(text) for text in arguments.set)
+    return load_recipe(arguments.recipe, data=arguments.data, name=arguments.name, values=values)
+
+
+def _value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {text}: write it as KEY=VALUE, such as training.epochs=3")
+    return key, read_value(value, f"--set {key}")
 
 
 def _run_of(arguments: argparse.Namespace) -> Run:
     return Run(arguments.runs / (arguments.name or _recipe(arguments).name))
 
 
+def _data(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    from vitrine_export.datasets.prepare import prepare_dataset
+    from vitrine_export.preprocessing import Preprocessing
+
+    index = prepare_dataset(recipe.dataset, Preprocessing(recipe.pipeline))
+    if arguments.json:
+        _out(index.to_json())
+    else:
+        counted = Counter((picture.label, picture.split) for picture in index.pictures)
+        rows = [(label, *(str(counted[label, split]) for split in SPLITS)) for label in index.labels]
+        _out(format_table(("class", *SPLITS), rows))
+
+
+def _features(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    from vitrine_export.training.features import compute_features
+
+    _print(arguments, compute_features(recipe, arguments.cache), "summary")
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    if recipe.search is None:
+        raise RecipeError(f"{arguments.recipe}: search: missing; say what to try, as cats_vs_dogs_search.yaml does")
+    outcome = _searched(arguments, recipe)
+    if arguments.json:
+        _out(json.dumps(outcome.as_json(), ensure_ascii=False))
+    else:
+        _out(format_table(outcome.headers, outcome.rows))
+
+
+def _searched(arguments: argparse.Namespace, recipe: Recipe) -> Outcome:
+    from vitrine_export.search import search
+
+    folder = arguments.runs / f"{recipe.name}.search"
+    return search(recipe, folder, cache=arguments.cache, jobs=arguments.jobs, fresh=arguments.fresh)
+
+
 def _train(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
+    if recipe.search is not None:
+        recipe = _searched(arguments, recipe).winner
     from vitrine_export.training import train
 
-    run = train(recipe, arguments.runs / recipe.name)
+    folder = arguments.runs / recipe.name
+    run = train(
+        recipe, folder, cache=arguments.cache, logs=arguments.logs / recipe.name, fresh=arguments.fresh
+    )
     _print_metrics(arguments, run.metrics(), run)
 
 

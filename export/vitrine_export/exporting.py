@@ -37,6 +37,8 @@ def export(run: Run) -> Path:
 def _write(run: Run, version: Path) -> None:
     recipe, index = run.recipe(), run.dataset()
     preprocessing = Preprocessing(recipe.pipeline)
+    metrics = run.metrics()
+    temperature = _temperature(run, metrics) if recipe.export.temperature_scaling else 1.0
     network = run.network()
     chosen = golden.choose(index, recipe.export.golden_pictures)
     gone = [picture.path for picture in chosen if not index.file(picture).is_file()]
@@ -48,16 +50,30 @@ def _write(run: Run, version: Path) -> None:
         labels_file = Path(scratch) / "labels.txt"
         labels_file.write_text("".join(f"{label}\n" for label in index.labels), encoding="utf-8")
         batching = recipe.export.batching
-        module = ServingModule(network, index.labels, labels_file, preprocessing, batching, recipe.export.top_k)
+        module = ServingModule(
+            network, index.labels, labels_file, preprocessing, batching, recipe.export.top_k, temperature
+        )
         module.save(version)
-    entries = golden.write(version, index, chosen, probabilities_of(network, index, chosen, preprocessing))
+    answers = probabilities_of(network, index, chosen, preprocessing, temperature=temperature)
+    entries = golden.write(version, index, chosen, answers)
     pictures = [index.file(picture).read_bytes() for picture in chosen]
     size = preprocessing.output_shape[:2]
     records = warmup.write(version, recipe.name, pictures, batching.allowed_batch_sizes, size)
-    for plot in sorted(run.plots.glob("*.png")):
-        shutil.copyfile(plot, version / "assets.extra" / plot.name)
-    described = manifest.describe(recipe, index, run.metrics(), entries, _signatures(module), records)
-    manifest.write(version, described)
+    shown = [*sorted(run.plots.glob("*.png")), *(file for file in run.tables if file.is_file())]
+    for file in shown:
+        shutil.copyfile(file, version / "assets.extra" / file.name)
+    described = manifest.describe(recipe, index, metrics, entries, _signatures(module), records)
+    manifest.write(version, {**described, "pictures": [file.name for file in shown]})
+
+
+def _temperature(run: Run, metrics: dict[str, Any]) -> float:
+    """What the evaluation found best to divide the logits by."""
+    if "temperature" not in metrics:
+        raise RunError(
+            f"{run.folder}: export.temperature_scaling needs a temperature, and the evaluation has none, for want of "
+            "validation pictures; evaluate again (vitrine-export evaluate), or set it to false"
+        )
+    return float(metrics["temperature"]["value"])
 
 
 def _signatures(module: ServingModule) -> dict[str, Any]:

@@ -32,6 +32,12 @@ class Run:
         return self.folder / "plots"
 
     @property
+    def tables(self) -> tuple[Path, ...]:
+        """The report and the tables that an evaluation may leave, beside the pictures in `plots`."""
+        names = ("report.html", "predictions.csv", "per_class.csv", "confusion_matrix.csv", "mistakes.csv")
+        return tuple(self.folder / name for name in names)
+
+    @property
     def candidate(self) -> Path:
         """The export that waits for its blessing."""
         return self.folder / "candidate"

@@ -17,7 +17,10 @@ import pytest
 from processes import DEADLINE_SECONDS, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-TARGETS = ("demo", "train", "export", "serve", "predict", "status", "test", "lint", "clean", "help")
+TARGETS = (
+    "demo", "data", "features", "search", "train", "export", "tensorboard", "serve", "predict", "status", "bench", "test",
+    "lint", "clean", "help",
+)  # fmt: skip
 
 
 class Workspace:

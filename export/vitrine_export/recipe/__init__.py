@@ -6,7 +6,7 @@ missing folder is a RecipeError that names the file, the key and what is accepte
 
 from __future__ import annotations
 
-from vitrine_export.recipe.loading import changed, load_recipe
+from vitrine_export.recipe.loading import changed, load_recipe, read_value
 from vitrine_export.recipe.networks import Cnn, LeNet, Transfer
 from vitrine_export.recipe.recipe import MODEL_NAME, Recipe
 from vitrine_export.recipe.sections import (
@@ -32,4 +32,5 @@ __all__ = [
     "Transfer",
     "changed",
     "load_recipe",
+    "read_value",
 ]

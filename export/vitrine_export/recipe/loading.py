@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 from vitrine_export.errors import RecipeError
 from vitrine_export.recipe.networks import Cnn, LeNet, Transfer
 from vitrine_export.recipe.recipe import Recipe
-from vitrine_export.recipe.sections import Choices, Range, Strict
+from vitrine_export.recipe.sections import Choices, Range
 
 _NETWORKS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (LeNet, Cnn, Transfer)}
+_UNIONS = {**_NETWORKS, "choices": Choices, "range": Range}
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,7 +53,7 @@ def load_recipe(
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path}: must hold keys and values; accepted: {_keys(Recipe)}")
+        raise RecipeError(f"{path}: must hold keys and values; accepted: {', '.join(Recipe.model_fields)}")
     if name is not None:
         raw["name"] = name
     try:
@@ -78,6 +79,14 @@ def _with_folder(recipe: Recipe, path: Path, data: Path | None) -> Recipe:
     if source is None and not Path(folder).is_dir():
         raise RecipeError(f"{path}: dataset.path: no folder {folder}; {accepted}")
     return recipe
+
+
+def read_value(text: str, where: str) -> Any:
+    """A value as a recipe would hold it, such as `3`, `1e-4`, `true` or `[32, 64]`; RecipeError naming `where`."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+    except (yaml.YAMLError, RecursionError):
+        raise RecipeError(f"{where}: {text!r} is not a value; write it as in a recipe") from None
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -118,48 +127,39 @@ def _explain(error: ValidationError) -> list[str]:
 
 
 def _explain_one(detail: Any) -> str:
-    # Beside keys, pydantic names the member of a union that it tried, such as `cnn` or `list[...]`.
-    parts = [part for part in detail["loc"] if isinstance(part, int) or part in _KEYS or "space" in detail["loc"]]
-    key = ".".join(str(part) for part in parts) or "recipe"
+    parts, owner = _way(detail["loc"], detail["type"] == "extra_forbidden")
+    key = ".".join(map(str, parts)) or "recipe"
     if detail["type"] == "extra_forbidden":
-        parts, name = list(detail["loc"][:-1]), detail["loc"][-1]
-        key = ".".join(str(part) for part in [*(part for part in parts if part in _KEYS), name])
-        return f"{key}: unknown key; accepted here: {_keys(_owner(parts))}"
+        return f"{key}: unknown key; accepted here: {', '.join(owner.model_fields)}"
     if detail["type"] == "missing":
         return f"{key}: missing"
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return f"{key}.name: accepted: {', '.join(sorted(_NETWORKS))}"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["loc"] == ():
+    if not parts:
         return message
     return f"{key}: {detail['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _owner(parts: list[Any]) -> type[BaseModel]:
-    """The section of the recipe that a path of keys, with pydantic's names of union members, leads to."""
+def _way(loc: tuple[Any, ...], unknown: bool) -> tuple[list[Any], type[BaseModel]]:
+    """The keys that lead to an error, and the section they end in; the last key may be one that is `unknown`.
+
+    Beside keys, pydantic names the member of a union that it tried, such as `cnn`, `range` or `list[...]`.
+    """
+    keys: list[Any] = []
     section: type[BaseModel] = Recipe
-    for part in parts:
-        if part in _NETWORKS:
-            section = _NETWORKS[part]
-        elif part in ("Choices", "Range"):
-            section = {"Choices": Choices, "Range": Range}[part]
-        elif part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            kinds = [kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)]
+    for at, part in enumerate(loc):
+        named = section.model_fields.get(part)
+        if part in _UNIONS and named is None:
+            section = _UNIONS[part]
+        elif named is not None:
+            keys.append(part)
+            kinds = [kind for kind in (named.annotation, *get_args(named.annotation)) if _is_section(kind)]
             section = kinds[0] if len(kinds) == 1 else section
-    return section
+        elif isinstance(part, int) or (unknown and at == len(loc) - 1) or loc[at - 1] == "space":
+            keys.append(part)
+    return keys, section
 
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _all_keys(section: type[BaseModel]) -> set[str]:
-    return set(section.model_fields).union(*map(_all_keys, section.__subclasses__()))
-
-
-def _keys(section: type[BaseModel]) -> str:
-    return ", ".join(section.model_fields)
-
-
-_KEYS = _all_keys(Strict)

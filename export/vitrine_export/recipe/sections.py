@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 
 class Strict(BaseModel):
@@ -108,6 +108,13 @@ class Range(Strict):
         return self
 
 
+def _kind_of_entry(entry: Any) -> str:
+    return "choices" if isinstance(entry, Choices) or "choices" in entry else "range"
+
+
+Entry = Annotated[Annotated[Choices, Tag("choices")] | Annotated[Range, Tag("range")], Discriminator(_kind_of_entry)]
+
+
 class SearchConfig(Strict):
     """Hyperparameter search: what is tried before the winner is trained in full."""
 
@@ -123,7 +130,7 @@ class SearchConfig(Strict):
     jobs: int | None = Field(None, ge=1)
     """Trials at a time, each in a process of its own; as many as cores and memory allow where none are given."""
     seed: int = Field(0, ge=0, lt=2**32)
-    space: dict[str, Choices | Range] = Field(min_length=1)
+    space: dict[str, Entry] = Field(min_length=1)
 
 
 class BatchingConfig(Strict):
