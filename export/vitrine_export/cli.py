@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 # TensorFlow's own log lines ("could not find cuda drivers") say nothing that a user of this command could act on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Take GPU memory as it is needed, not all at once; it can only be said before TensorFlow starts.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 from vitrine_client.tables import format_table
 from vitrine_export.datasets.index import SPLITS
@@ -160,6 +162,11 @@ def _searched(arguments: argparse.Namespace, recipe: Recipe) -> Outcome:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if os.environ.get("TF_CONFIG"):
+        # Before the recipe's check starts TensorFlow, after which workers cannot join each other any more.
+        from vitrine_export.training.devices import devices
+
+        devices()
     recipe = _recipe(arguments)
     if recipe.search is not None:
         recipe = _searched(arguments, recipe).winner
