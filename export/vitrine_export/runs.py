@@ -73,12 +73,9 @@ class Run:
     def network(self) -> Any:
         """The trained keras.Model."""
         self.require()
-        import keras
+        from vitrine_export.models import storage
 
-        try:
-            return keras.saving.load_model(self.network_file, compile=False, safe_mode=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise self._damaged(self.network_file.name, error) from None
+        return storage.load(self.folder)
 
     def require(self) -> None:
         """Raise RunError where nothing has been trained; quick, and without TensorFlow."""

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vitrine_export.models import FEATURES
+from vitrine_export.models import resources, with_features
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import BatchingConfig
 
@@ -28,7 +28,10 @@ _Tensors = dict[str, tf.Tensor]
 
 
 class ServingModule(tf.Module):
-    """A network (logits float32 [N, C] of images float32 [N, H, W, channels]) with everything a server needs."""
+    """A network (logits float32 [N, C] of images float32 [N, H, W, channels]) with everything a server needs.
+
+    Probabilities are the softmax of the logits divided by `temperature`.
+    """
 
     def __init__(
         self,
@@ -38,17 +41,19 @@ class ServingModule(tf.Module):
         preprocessing: Preprocessing,
         batching: BatchingConfig,
         top_k: int,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__(name="vitrine")
         # A tf.Module does not see a Keras 3 model's variables. Untracked, they would be left out of the export and
         # TensorFlow Serving would answer "Could not find variable" to every request.
         self.network_variables = [variable.value for variable in network.variables]
+        self.network_resources = resources(network)
         self.labels_asset = tf.saved_model.Asset(str(labels_file))
         self._labels = tf.constant(list(labels))
         self._preprocessing = preprocessing
         self._batching = batching
         self._top_k = min(top_k, len(labels))
-        self._network = _concrete(network, preprocessing.output_shape)
+        self._network = _concrete(network, preprocessing.output_shape, temperature)
         self._probabilities_shape, self._features_shape = self._network.output_shapes
         # All signatures name the same batch queue. Random, so that two models in one process never share one.
         self._queue = f"vitrine_{uuid.uuid4().hex}"
@@ -132,15 +137,14 @@ class ServingModule(tf.Module):
         return tf.gather(self._labels, numbers), scores
 
 
-def _concrete(network: keras.Model, input_shape: tuple[int, int, int]) -> Any:
+def _concrete(network: keras.Model, input_shape: tuple[int, int, int], temperature: float) -> Any:
     """Images float32 [N, *input_shape] to (probabilities float32 [N, C], features float32 [N, D])."""
-    outputs = [network.output, network.get_layer(FEATURES).output]
-    both = keras.Model(network.input, outputs)
+    both = with_features(network)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *input_shape], tf.float32)], autograph=False)
     def run(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits, features = both(images, training=False)
-        return tf.nn.softmax(logits), features
+        return tf.nn.softmax(logits / temperature if temperature != 1 else logits), features
 
     return run.get_concrete_function()
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hub_module import write_module
 from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_export.evaluation import probabilities_of
+from vitrine_export.models import transfer, with_features
 from vitrine_export.preprocessing import Preprocessing
+from vitrine_export.recipe import BatchingConfig, Transfer
 from vitrine_export.runs import Run
-from vitrine_export.signatures import MAX_PICTURES
+from vitrine_export.signatures import MAX_PICTURES, ServingModule
 from vitrine_serving.embedded.inference.saved_model import SavedModel, load_saved_model
 from vitrine_serving.embedded.inference.warmup import replay
 
@@ -166,3 +171,44 @@ def test_the_manifest_tells_where_a_version_comes_from(blessed_candidate: Path, 
     card = (blessed_candidate / "assets.extra" / "MODEL_CARD.md").read_text()
     assert f"Accuracy {manifest['metrics']['accuracy']:.4f}" in card
     assert "Blessed" in card
+
+
+@pytest.fixture(scope="module")
+def transferred(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, keras.Model]:
+    """An export with temperature 2 of a network round a hub module, which is gone from where it was; the network."""
+    folder = tmp_path_factory.mktemp("transferred")
+    config = Transfer(name="transfer", backbone=str(write_module(folder / "module")), dense=9)
+    preprocessing = Preprocessing("decode|resize(32)|value_range(0,1)")
+    backbone = transfer.load_backbone(config, preprocessing.output_shape)
+    network = transfer.assemble(backbone, transfer.build_head(config, backbone.width, 3), preprocessing.output_shape)
+    labels = folder / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    serving = ServingModule(network, ["a", "b", "c"], labels, preprocessing, BatchingConfig(), top_k=3, temperature=2.0)
+    serving.save(folder / "export")
+    shutil.rmtree(folder / "module")
+    return folder / "export", network
+
+
+def test_a_hub_module_is_served_with_its_tables_from_the_export_alone(
+    transferred: tuple[Path, keras.Model], encode: Callable[..., bytes]
+) -> None:
+    export, network = transferred
+    pictures = [encode(seed=seed) for seed in range(5)]
+    preprocessing = Preprocessing("decode|resize(32)|value_range(0,1)")
+    images = tf.stack([preprocessing.from_bytes(picture) for picture in pictures])
+    logits, features = with_features(network)(images)
+    loaded = load_saved_model(str(export))
+    served = loaded.run("probabilities", {"image_bytes": strings(pictures)})["probabilities"]
+    np.testing.assert_allclose(served, tf.nn.softmax(logits / 2), atol=1e-6)
+    served = loaded.run("features", {"image_bytes": strings(pictures)})["features"]
+    assert served.shape == (5, 9)
+    np.testing.assert_allclose(served, features, atol=1e-6)
+    loaded.close()
+
+
+def test_an_export_holds_every_variable_once(transferred: tuple[Path, keras.Model]) -> None:
+    export, network = transferred
+    reader = tf.train.load_checkpoint(str(export / "variables" / "variables"))
+    sizes = [np.prod(shape) for name, shape in reader.get_variable_to_shape_map().items() if "VARIABLE" in name]
+    learned = [weight for weight in network.variables if "seed_generator" not in weight.path]
+    assert sum(sizes) - sum(np.prod(weight.shape) for weight in learned) <= 2

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from vitrine_export.errors import RecipeError
+from vitrine_export.models import transfer
+from vitrine_export.models.classifier import FEATURES, LOGITS, classifier
 from vitrine_export.models.cnn import cnn
+from vitrine_export.models.hub import HubModule
 from vitrine_export.models.lenet import lenet
-from vitrine_export.recipe import LeNet, Recipe
-
-FEATURES = "features"
-LOGITS = "logits"
+from vitrine_export.recipe import LeNet, Recipe, Transfer
 
 
 def build(recipe: Recipe, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """A network from float32 [N, *input_shape] to logits float32 [N, classes].
+    """A network from float32 [N, *input_shape] to logits float32 [N, classes]; a backbone in it is frozen.
 
     Its last two layers are named `features` (the layer before the classifier, flat) and `logits`. Raises RecipeError
-    where the input is too small for the network.
+    where the input is too small for the network, and what `transfer.load_backbone` raises.
     """
     config = recipe.model
+    if isinstance(config, Transfer):
+        backbone = transfer.load_backbone(config, input_shape)
+        head = transfer.build_head(config, backbone.width, classes)
+        return transfer.assemble(backbone, head, input_shape)
     inputs = keras.Input(input_shape)
     try:
         x = lenet(config, inputs) if isinstance(config, LeNet) else cnn(config, inputs)
@@ -28,9 +34,25 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], classes: int) -> ke
             f"model.{config.name}: pictures of {input_shape[0]}x{input_shape[1]} are too small for this network; "
             "raise the size in the step resize(...) of preprocessing"
         ) from None
-    features = keras.layers.Identity(name=FEATURES)(x)
-    logits = keras.layers.Dense(classes, name=LOGITS)(features)
-    return keras.Model(inputs, logits, name=config.name)
+    return keras.Model(inputs, classifier(x, classes), name=config.name)
 
 
-__all__ = ["FEATURES", "LOGITS", "build"]
+def with_features(network: keras.Model) -> keras.Model:
+    """The same network with two outputs: its logits [N, C] and the features [N, D] that they are made of."""
+    seen = {}
+
+    def call(layer: keras.layers.Layer, *arguments: object, **named: object) -> object:
+        seen[layer.name] = layer(*arguments, **named)
+        return seen[layer.name]
+
+    # A head that was trained by itself has a graph of its own, in which `layer.output` would be; so run this one anew.
+    same = keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+    return keras.Model(same.input, [same.output, seen[FEATURES]])
+
+
+def resources(network: keras.Model) -> list[Any]:
+    """What a backbone in `network` needs beside its variables, such as tables and files; exports must track it."""
+    return [kept for layer in network.layers if isinstance(layer, HubModule) for kept in layer.resources()]
+
+
+__all__ = ["FEATURES", "LOGITS", "build", "resources", "with_features"]
