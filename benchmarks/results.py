@@ -50,7 +50,13 @@ def _experiments(weights: Path) -> list[Experiment]:
         Experiment("cats and dogs, LeNet with augmentation", "lenet_cats_vs_dogs", pets, {}, "above without"),
         Experiment("cats and dogs, LeNet without", "lenet_cats_vs_dogs", pets, _PLAIN),
         Experiment("25 dog breeds, transfer", "dog_breeds", breeds, module, "0.90"),
-        Experiment("12 dog breeds, features, given split", "dog_breeds_features", "dog_breeds/dogImages", module),
+        Experiment(
+            "12 dog breeds, features, given split",
+            "dog_breeds_features",
+            "dog_breeds/dogImages",
+            # The recipe's Inception takes 299, MobileNet 224.
+            {**module, "preprocessing": "decode(scaled=True)|central_square|resize(224,antialias=True)"},
+        ),
     ]
 
 

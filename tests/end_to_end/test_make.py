@@ -18,8 +18,8 @@ from processes import DEADLINE_SECONDS, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 TARGETS = (
-    "demo", "data", "features", "search", "train", "export", "tensorboard", "serve", "predict", "status", "bench", "test",
-    "lint", "clean", "help",
+    "demo", "data", "features", "search", "train", "export", "tensorboard", "serve", "predict", "status", "bench",
+    "test", "lint", "clean", "help",
 )  # fmt: skip
 
 
