@@ -173,9 +173,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from vitrine_export.training import train
 
     folder = arguments.runs / recipe.name
-    run = train(
-        recipe, folder, cache=arguments.cache, logs=arguments.logs / recipe.name, fresh=arguments.fresh
-    )
+    run = train(recipe, folder, cache=arguments.cache, logs=arguments.logs / recipe.name, fresh=arguments.fresh)
     _print_metrics(arguments, run.metrics(), run)
 
 
