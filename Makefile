@@ -75,8 +75,9 @@ status: $(RUN) ## show the versions of MODEL on the running server
 bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
+# Files of tests side by side: most of them wait for a process of their own.
 test: $(DEV) ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	@$(BIN)/ruff check .

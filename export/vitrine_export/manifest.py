@@ -48,7 +48,10 @@ def describe(
         "recipe": recipe.model_dump(mode="json"),
         "dataset": {
             "digest": index.digest(),
+            "layout": index.layout,
             "counts": index.counts(),
+            "notes": list(index.notes),
+            "left_out": len(index.left_out),
             "skipped": len(index.skipped),
             "skipped_files": [{"path": entry.path, "reason": entry.reason} for entry in index.skipped],
             "per_class": dict(Counter(picture.label for picture in index.pictures)),

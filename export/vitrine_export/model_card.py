@@ -17,7 +17,6 @@ def render(manifest: dict[str, Any]) -> str:
     the card to look at: PNG files, CSV tables and the HTML report.
     """
     metrics, dataset, blessing = manifest["metrics"], manifest["dataset"], manifest["blessing"]
-    counts = ", ".join(f"{count} {name}" for name, count in dataset["counts"].items())
     libraries = ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items())
     per_class = [
         (label, f"{row['precision']:.3f}", f"{row['recall']:.3f}", str(row["pictures"]))
@@ -37,7 +36,7 @@ def render(manifest: dict[str, Any]) -> str:
         _code(format_table(("class", "precision", "recall", "pictures"), per_class)),
         _pictures(manifest),
         "## What it was trained on",
-        f"{counts} pictures; {dataset['skipped']} files were left out. Data digest `{dataset['digest']}`.",
+        _dataset(dataset),
         "## Checks before it was served",
         _blessing(blessing),
     ]
@@ -87,6 +86,15 @@ def _pictures(manifest: dict[str, Any]) -> str:
     tables = [f"[{name}]({name})" for name in names if name.endswith(".csv")]
     parts = [*pages, "\n".join(images), f"As tables: {', '.join(tables)}" if tables else ""]
     return "\n\n".join(part for part in parts if part)
+
+
+def _dataset(dataset: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in dataset["counts"].items())
+    text = f"{counts} pictures; {dataset['skipped']} files could not be used"
+    if dataset.get("left_out"):
+        text += f", {dataset['left_out']} pictures were left out as copies or to balance classes"
+    notes = "".join(f"\n- {note}" for note in dataset.get("notes", ()))
+    return f"{text}. Data digest `{dataset['digest']}`.{chr(10) if notes else ''}{notes}"
 
 
 def _signatures(signatures: dict[str, Any]) -> str:
