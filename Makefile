@@ -54,7 +54,7 @@ train: $(RUN) ## train RECIPE on its pictures, or on DATA; search first where th
 	@set -f; $(EXPORT) train $(CHANGED)
 
 export: $(RUN) ## export, bless and publish what was trained, as MODEL's next version; train first if nothing was
-	@test -f "runs/$$MODEL/recipe.json" || $(MAKE) --no-print-directory train
+	@test -f "runs/$$MODEL/model.keras" || $(MAKE) --no-print-directory train
 	@$(EXPORT) export $(TRAINED)
 	@$(EXPORT) bless $(TRAINED)
 	@$(EXPORT) publish $(TRAINED) --models "$$MODELS"

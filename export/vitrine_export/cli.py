@@ -144,10 +144,7 @@ def _features(arguments: argparse.Namespace) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    recipe = _recipe(arguments)
-    if recipe.search is None:
-        raise RecipeError(f"{arguments.recipe}: search: missing; say what to try, as cats_vs_dogs_search.yaml does")
-    outcome = _searched(arguments, recipe)
+    outcome = _searched(arguments, _recipe(arguments))
     if arguments.json:
         _out(json.dumps(outcome.as_json(), ensure_ascii=False))
     else:

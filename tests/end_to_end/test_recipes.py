@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hub_module import write_module
 from processes import free_port
+from training_runs import RECIPES, few_pictures
 
 from vitrine_client import GrpcClient
 from vitrine_export.blessing import bless
@@ -19,16 +20,6 @@ from vitrine_export.runs import Run
 from vitrine_export.store import publish
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.server_process import running_server
-
-RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def _class_folders(source: Path, target: Path, count: int) -> Path:
-    for folder in (entry for entry in source.iterdir() if entry.is_dir()):
-        (target / folder.name).mkdir(parents=True)
-        for picture in sorted(folder.glob("*.jpg"))[:count]:
-            shutil.copy(picture, target / folder.name)
-    return target
 
 
 def _kaggle(source: Path, target: Path, breeds: int) -> Path:
@@ -50,8 +41,8 @@ def pictures(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     """A few real pictures in each of the layouts, by the name of the recipe's source."""
     folder = tmp_path_factory.mktemp("few")
     return {
-        "flower_photos": _class_folders(shared_data / "flowers", folder / "flowers", 12),
-        "pet_images": _class_folders(shared_data / "cats_vs_dogs" / "PetImages", folder / "PetImages", 30),
+        "flower_photos": few_pictures(shared_data / "flowers", folder / "flowers", 12),
+        "pet_images": few_pictures(shared_data / "cats_vs_dogs" / "PetImages", folder / "PetImages", 30),
         "dog_breed_identification": _kaggle(shared_data / "dog_breeds" / "kaggle", folder / "kaggle", 5),
         "dog_images": shared_data / "dog_breeds" / "dogImages",
     }
@@ -85,7 +76,7 @@ def test_a_recipe_becomes_a_version_that_answers(
             "preprocessing": re.sub(r"resize\(\d+", "resize(224", as_written.preprocessing),
         }
     if as_written.search is not None:
-        # One of the grid's three sizes, one epoch each: 9 runs instead of 27.
+        # A small one in place of the grid's three sizes, one epoch each: 9 runs instead of 27.
         values |= {"search.epochs": 1, "search.jobs": 1, "search.space.layer_size.choices": [8]}
     source = load_recipe(path).dataset.source
     data = {"digits": digits_folder, **pictures}[source or ""]

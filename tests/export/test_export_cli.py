@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("train", "evaluate", "export", "bless", "publish")
+COMMANDS = ("data", "features", "search", "train", "evaluate", "export", "bless", "publish")
 
 
 def vitrine_export(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
