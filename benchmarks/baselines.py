@@ -21,12 +21,8 @@ Arrays = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 def hub_logits(index: DatasetIndex, seed: int, classification_module: Path) -> float:
     """Dog breeds, Kaggle layout: a softmax layer on the 1001 outputs of MobileNetV2, stopped early on accuracy."""
-    keras.utils.set_random_seed(seed)
-    module = tf.saved_model.load(str(classification_module))
     stopping = keras.callbacks.EarlyStopping("val_accuracy", patience=3)
-    splits = {name: _through(module, arrays) for name, arrays in _all(index, 224).items()}
-    head = keras.Sequential([keras.layers.Dense(len(index.labels), activation="softmax")])
-    return _accuracy(head, splits, epochs=100, callbacks=[stopping])
+    return _layer_on(classification_module, index, seed, epochs=100, callbacks=[stopping])
 
 
 def flowers_cnn(index: DatasetIndex, seed: int, augmented: bool = False) -> float:
@@ -75,11 +71,7 @@ def grey_cnn(index: DatasetIndex, seed: int) -> float:
 
 def bottleneck(index: DatasetIndex, seed: int, feature_module: Path) -> float:
     """Dog breeds, Udacity layout: saved features of squared pictures and one linear layer."""
-    keras.utils.set_random_seed(seed)
-    module = tf.saved_model.load(str(feature_module))
-    splits = {name: _through(module, arrays) for name, arrays in _all(index, 224).items()}
-    head = keras.Sequential([keras.layers.Dense(len(index.labels), activation="softmax")])
-    return _accuracy(head, splits, epochs=20)
+    return _layer_on(feature_module, index, seed, epochs=20)
 
 
 def lenet(index: DatasetIndex, seed: int) -> float:
@@ -98,6 +90,17 @@ def lenet(index: DatasetIndex, seed: int) -> float:
         ]
     )
     return _accuracy(network, _all(index, 32), epochs=20)
+
+
+def _layer_on(
+    folder: Path, index: DatasetIndex, seed: int, epochs: int, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> float:
+    """One softmax layer on what the TensorFlow Hub module in `folder` answers for pictures of 224 x 224."""
+    keras.utils.set_random_seed(seed)
+    module = tf.saved_model.load(str(folder))
+    splits = {name: _through(module, arrays) for name, arrays in _all(index, 224).items()}
+    head = keras.Sequential([keras.layers.Dense(len(index.labels), activation="softmax")])
+    return _accuracy(head, splits, epochs, callbacks)
 
 
 def _accuracy(

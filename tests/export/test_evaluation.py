@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colours import PREPROCESSING, colour_index, colour_network
+from colours import HISTORY, PREPROCESSING, colour_index, colour_network
 from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
@@ -25,13 +25,6 @@ from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.runs import Run
 
 LABELS = ("ash", "birch", "cedar")
-HISTORY = {
-    "loss": [1.0, 0.6, 0.4, 0.3],
-    "val_loss": [1.1, 0.7, 0.8, 0.9],
-    "accuracy": [0.4, 0.6, 0.8, 0.9],
-    "val_accuracy": [0.4, 0.6, 0.6, 0.5],
-    "stage": ["head", "head", "fine_tune", "fine_tune"],
-}
 
 
 def evaluated(index: DatasetIndex, folder: Path, **options):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page, chromium
-from colours import PREPROCESSING, colour_index, colour_network
+from colours import HISTORY, PREPROCESSING, colour_index, colour_network
 
 from vitrine_export import model_card
 from vitrine_export.evaluation import evaluate
@@ -16,13 +16,6 @@ from vitrine_export.preprocessing import Preprocessing
 
 # The last ones try to leave their place in the page.
 LABELS = ("cat", "dog", "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "樹 & b")
-HISTORY = {
-    "loss": [1.0, 0.6, 0.4, 0.3],
-    "val_loss": [1.1, 0.7, 0.8, 0.9],
-    "accuracy": [0.4, 0.6, 0.8, 0.9],
-    "val_accuracy": [0.4, 0.6, 0.6, 0.5],
-    "stage": ["head", "head", "fine_tune", "fine_tune"],
-}
 IMAGES = "[...document.images]"
 FIRST_ROW = "document.querySelector('table.sortable tbody tr').cells[0].textContent"
 

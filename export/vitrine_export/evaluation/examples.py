@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from vitrine_export.augmentation import Augmentation
 from vitrine_export.datasets.checks import reason_of
 from vitrine_export.datasets.index import DatasetIndex, Picture
 from vitrine_export.decoding import DEFAULT_MAX_PIXELS, Decoder
@@ -100,8 +101,6 @@ def augmented_examples(index: DatasetIndex, preprocessing: Preprocessing, augmen
     """
     if not augmentation:
         return []
-    from vitrine_export.augmentation import Augmentation
-
     change = Augmentation(augmentation)
     pictures = index.split("train")
     rows = []

@@ -7,16 +7,14 @@ from collections import Counter
 from matplotlib.figure import Figure
 
 from vitrine_export.datasets.index import SPLITS, DatasetIndex
-from vitrine_export.plots.drawing import LIGHT, Theme, short
-
-_MOST_NAMED = 40
+from vitrine_export.plots.drawing import LIGHT, MOST_NAMED, Theme, short
 
 
 def class_distribution(index: DatasetIndex, theme: Theme = LIGHT) -> Figure:
     """Stacked bars, one a class: by name where names can be read, else by size."""
     counts = Counter((picture.split, picture.label) for picture in index.pictures)
     colours = dict(zip(SPLITS, (theme.blue, theme.orange, theme.green), strict=True))
-    named = len(index.labels) <= _MOST_NAMED
+    named = len(index.labels) <= MOST_NAMED
     if named:
         labels = list(index.labels)
         figure = Figure(figsize=(5.2, max(2.2, 0.26 * len(labels) + 1.4)), layout="constrained")

@@ -55,6 +55,9 @@ DARK = Theme("#171c26", "#e8ecf2", "#a3adbb", "#2f3847", "#56b4e9", "#e69f00", "
 
 Draw = Callable[[Theme], Figure]
 
+# With more classes, names and counts are too small to be read on a picture of a reasonable size.
+MOST_NAMED = 40
+
 
 def save(path: Path, draw: Draw) -> None:
     """Write what `draw` draws as a PNG file on light paper. Raises OSError."""

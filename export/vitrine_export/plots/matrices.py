@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from vitrine_export.plots.drawing import LIGHT, Theme, short
-
-# With more classes, names and counts are too small to be read on a picture of a reasonable size.
-MOST_NAMED = 40
+from vitrine_export.plots.drawing import LIGHT, MOST_NAMED, Theme, short
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], theme: Theme = LIGHT) -> Figure:

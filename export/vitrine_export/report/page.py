@@ -52,7 +52,6 @@ def render(content: Content) -> str:
         classes=_classes(content),
         baseline=_baseline(content),
         pairs=_most_confused(content),
-        most_columns=_MOST_COLUMNS,
     )
 
 
@@ -108,7 +107,7 @@ def _baseline(content: Content) -> float:
     counts = Counter(picture.label for picture in content.index.split("train"))
     if not counts:
         return 0.0
-    most = max(counts, key=lambda label: counts[label])
+    [(most, _)] = counts.most_common(1)
     return content.metrics["per_class"][most]["pictures"] / content.metrics["pictures"]
 
 
