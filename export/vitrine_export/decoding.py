@@ -4,8 +4,8 @@ The size that a file claims is read from its header first, so a decompression bo
 is not applied: TensorFlow's decoders ignore it, in training and in serving alike.
 
 For tiny pictures the checks cost more than the decoder: every operation takes microseconds, every branch dozens of
-them. So asserts are bare operations, without the branch round `tf.debugging.Assert`, and where all files are known to
-be JPEG or PNG there is no need to branch at all: `Decoder.jpeg` and `Decoder.png`.
+them. So asserts are bare operations, without the branch round `tf.debugging.Assert`, and pictures decoded
+before, as all that are trained on, go without checks and branches: `Decoder.again`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import tensorflow as tf
 
 from vitrine_export.gif import first_frame
 
+Format = Literal["JPEG", "PNG"]
 DEFAULT_MAX_PIXELS = 50_000_000
 _PNG = b"\x89PNG"
 _HEADER_BYTES = 32
@@ -44,29 +46,33 @@ class Decoder:
         # As one function where there is no graph: operation by operation, the search through a GIF takes seconds.
         return self._function(image_bytes) if tf.executing_eagerly() else self._any(image_bytes)
 
-    def jpeg(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """The same for a JPEG file; InvalidArgumentError for every other."""
-        sides = tf.image.extract_jpeg_shape(image_bytes)[:2]
-        with tf.control_dependencies([self._check(tf.reduce_prod(tf.cast(sides, tf.int64)))]):
-            return _decode_jpeg(image_bytes, sides, self.target) if self.target else _decode(image_bytes)
-
-    def png(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """The same for what begins as a PNG file does; the limit is not for other formats."""
-        # Filled up with zeros where the file is shorter. The sides are the last two of the six numbers; libpng
-        # refuses those of 2**31 and more, which are negative here.
-        header = tf.io.decode_raw(image_bytes, tf.int32, little_endian=False, fixed_length=_PNG_HEADER_BYTES)
-        with tf.control_dependencies([self._check(tf.reduce_prod(tf.cast(header[4:], tf.int64)))]):
+    def again(self, image_bytes: tf.Tensor, format: Format) -> tf.Tensor:
+        """The same for a file of a known format that was decoded before: `max_pixels` is not looked at again."""
+        if self.target is None or format != "JPEG":
             return _decode(image_bytes)
+        return _decode_jpeg(image_bytes, _jpeg_sides(image_bytes), self.target)
 
     def _any(self, image_bytes: tf.Tensor) -> tf.Tensor:
         header = _header(image_bytes)
         return tf.cond(
             _starts_with(header, b"\xff\xd8"),
-            lambda: self.jpeg(image_bytes),
+            lambda: self._jpeg(image_bytes),
             lambda: tf.cond(
-                _starts_with(header, _PNG), lambda: self.png(image_bytes), lambda: self._other(image_bytes, header)
+                _starts_with(header, _PNG), lambda: self._png(image_bytes), lambda: self._other(image_bytes, header)
             ),
         )
+
+    def _jpeg(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        sides = _jpeg_sides(image_bytes)
+        with tf.control_dependencies([self._check(tf.reduce_prod(tf.cast(sides, tf.int64)))]):
+            return _decode_jpeg(image_bytes, sides, self.target) if self.target else _decode(image_bytes)
+
+    def _png(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        # Filled up with zeros where the file is shorter. The sides are the last two of the six numbers; libpng
+        # refuses those of 2**31 and more, which are negative here.
+        header = tf.io.decode_raw(image_bytes, tf.int32, little_endian=False, fixed_length=_PNG_HEADER_BYTES)
+        with tf.control_dependencies([self._check(tf.reduce_prod(tf.cast(header[4:], tf.int64)))]):
+            return _decode(image_bytes)
 
     def _other(self, image_bytes: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         first, pixels = _other_format(image_bytes, header)
@@ -92,6 +98,11 @@ def _decode(image_bytes: tf.Tensor) -> tf.Tensor:
     if not tf.executing_eagerly():
         image.set_shape([None, None, 3])
     return image
+
+
+def _jpeg_sides(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 [2]; InvalidArgumentError for bytes that are no JPEG."""
+    return tf.image.extract_jpeg_shape(image_bytes)[:2]
 
 
 def _decode_jpeg(image_bytes: tf.Tensor, sides: tf.Tensor, target: tuple[int, int]) -> tf.Tensor:

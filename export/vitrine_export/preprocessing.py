@@ -17,14 +17,13 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
-from vitrine_export.decoding import DEFAULT_MAX_PIXELS, Decoder
+from vitrine_export.decoding import DEFAULT_MAX_PIXELS, Decoder, Format
 
 Step = Callable[[tf.Tensor], tf.Tensor]
-Format = Literal["any", "JPEG", "PNG"]
 
 
 class PreprocessingError(ValueError):
@@ -185,15 +184,14 @@ class Preprocessing:
         """Raw RGB pixels, uint8 [..., H, W, 3], to float32 [..., *output_shape]."""
         return self.values(self._shape(images))
 
-    def geometry(self, image_bytes: tf.Tensor, format: Format = "any") -> tf.Tensor:
+    def geometry(self, image_bytes: tf.Tensor, decoded_before: Format | None = None) -> tf.Tensor:
         """The first half of `from_bytes`: one encoded picture to its final shape, float32 in [0, 255].
 
-        Random changes to training pictures belong between this and `values`; errors as in `from_bytes`. Knowing the
-        `format` saves time with tiny pictures, and is an error where the file has another.
+        Random changes to training pictures belong between this and `values`; errors as in `from_bytes`. The format of
+        a picture that was `decoded_before` saves time with tiny ones; it may be an error where the file has another.
         """
         decoder = self._parsed[0]
-        decode: dict[Format, Step] = {"any": decoder, "JPEG": decoder.jpeg, "PNG": decoder.png}
-        return self._shape(decode[format](image_bytes))
+        return self._shape(decoder.again(image_bytes, decoded_before) if decoded_before else decoder(image_bytes))
 
     def values(self, images: tf.Tensor) -> tf.Tensor:
         """The second half: [0, 255] to the values that the network expects, float32 [..., *output_shape]."""

@@ -75,7 +75,7 @@ def test_it_shows_what_plain_decoding_shows(mode: str, format: str, options: dic
 
 
 @pytest.mark.parametrize("picture", ["large", "CMYK", "PNG", "flower"])
-def test_parity_eager_tf_data_known_format_and_served_signature(saved, request, picture: str) -> None:
+def test_parity_eager_tf_data_decoded_before_and_served_signature(saved, request, picture: str) -> None:
     if picture == "flower":
         [path, *_] = sorted(request.getfixturevalue("shared_data").glob("flowers/*/*.jpg"))
         data = path.read_bytes()
@@ -84,11 +84,11 @@ def test_parity_eager_tf_data_known_format_and_served_signature(saved, request, 
     preprocessing = Preprocessing(SPEC)
     eager = preprocessing.from_bytes(tf.constant(data)).numpy()
     [in_data] = tf.data.Dataset.from_tensors(data).map(preprocessing.from_bytes).as_numpy_iterator()
-    known = preprocessing.values(
-        preprocessing.geometry(tf.constant(data), "PNG" if picture == "PNG" else "JPEG")
+    again = preprocessing.values(
+        preprocessing.geometry(tf.constant(data), decoded_before="PNG" if picture == "PNG" else "JPEG")
     ).numpy()
     served = saved.run("features", {"image_bytes": np.array([data, data], object)})["features"].reshape(2, 16, 12, 3)
-    for other in (in_data, known, served[0], served[1]):
+    for other in (in_data, again, served[0], served[1]):
         np.testing.assert_allclose(other, eager, atol=1e-6, rtol=0)
 
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from vitrine_export.augmentation import Augmentation
 from vitrine_export.datasets.decoded_cache import DiskCache, MemoryCache
 from vitrine_export.datasets.index import DatasetIndex, Picture
-from vitrine_export.preprocessing import Format, Preprocessing
+from vitrine_export.decoding import Format
+from vitrine_export.preprocessing import Preprocessing
 
 Cache = Literal["auto", "memory", "disk", "none"]
 MEMORY_BYTES = 1 << 30
@@ -125,8 +126,9 @@ class _Source:
         self.targets = tf.constant([numbers[picture.label] for picture in pictures], tf.int32)
         self._files = tf.constant([str(index.file(picture)) for picture in pictures], tf.string)
         self._preprocessing = preprocessing
-        formats: set[Format] = {_FORMATS.get(PurePosixPath(picture.path).suffix.lower(), "any") for picture in pictures}
-        self._format: Format = formats.pop() if len(formats) == 1 else "any"
+        formats = {_FORMATS.get(PurePosixPath(picture.path).suffix.lower()) for picture in pictures}
+        # Pictures of an index have all been decoded when it was made.
+        self._format = formats.pop() if len(formats) == 1 else None
         shape = preprocessing.geometry_shape
         if cache == "auto":
             cache = "memory" if len(pictures) * math.prod(shape) * 4 <= MEMORY_BYTES else "disk"
