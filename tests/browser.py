@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import json
@@ -141,11 +140,6 @@ class Page:
         answer = self.call("Runtime.evaluate", {"expression": script, "returnByValue": True, "awaitPromise": True})
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as PNG."""
-        picture = self.call("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
-        path.write_bytes(base64.b64decode(picture))
 
     def note(self, method: str, event: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent" and not event["request"]["url"].startswith("data:"):

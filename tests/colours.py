@@ -59,7 +59,11 @@ def colour_index(
 
 
 def colour_network(count: int, sharpness: float = 20.0):
-    """A keras model from images in [0, 1] to logits: the negative squared distance of the mean to each colour."""
+    """A keras model from images in [0, 1], [N, 8, 8, 3], to logits [N, count].
+
+    They are higher the nearer the mean colour is to the class's: -`sharpness` times the squared distance, but for what
+    all classes have in common.
+    """
     import keras
 
     colours = colours_of(count)

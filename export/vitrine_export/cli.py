@@ -18,7 +18,7 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 from vitrine_client.tables import format_table
 from vitrine_export.datasets.index import SPLITS
-from vitrine_export.errors import ExportError, RecipeError
+from vitrine_export.errors import ExportError, RecipeError, RunError
 from vitrine_export.recipe import Recipe, load_recipe, read_value
 from vitrine_export.runs import Run
 from vitrine_serving.arguments import local_folder
@@ -69,37 +69,52 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--data", type=Path, help="the folder of pictures, instead of the recipe's dataset.path")
     common.add_argument("--name", help="the model's name, instead of the recipe's")
-    common.add_argument(
+    common.add_argument("--json", action="store_true", help="print the result as JSON")
+    # Not for what follows the training: a run keeps the recipe that it was trained with.
+    changes = argparse.ArgumentParser(add_help=False)
+    changes.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="other values for keys of the recipe, such as training.epochs=3",
     )  # fmt: skip
-    common.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
-    common.add_argument(
+    cache = argparse.ArgumentParser(add_help=False)
+    cache.add_argument(
         "--cache", type=Path, default=Path("cache"), help="of features and decoded pictures (default: %(default)s)"
     )
-    as_json = argparse.ArgumentParser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="print the result as JSON")
+    runs = argparse.ArgumentParser(add_help=False)
+    runs.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], summary: str, *options: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, parents=[common, as_json], help=summary, description=summary, epilog=_EXAMPLES,
+            name, parents=[common, *options], help=summary, description=summary, epilog=_EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         added.set_defaults(run=run)
         return added
 
-    command("data", _data, "make or download the pictures where the recipe says from where; find, check, split them")
-    command("features", _features, "compute the backbone's features of all pictures, for any number of trainings")
-    found = command("search", _search, "try the recipe's search space; a search that was stopped goes on")
-    trained = command("train", _train, "train and evaluate a network; search first if the recipe says so")
+    command(
+        "data", _data, "make or download the pictures where the recipe says from where; find, check, split them",
+        changes,
+    )  # fmt: skip
+    command(
+        "features", _features, "compute the backbone's features of all pictures, for any number of trainings",
+        changes, cache,
+    )  # fmt: skip
+    found = command(
+        "search", _search, "try the recipe's search space; a search that was stopped goes on", changes, cache, runs
+    )
+    trained = command(
+        "train", _train, "train and evaluate a network; search first if the recipe says so", changes, cache, runs
+    )
     for added in (found, trained):
         added.add_argument("--jobs", type=int, help="trials of a search at a time (default: by cores and memory)")
         added.add_argument("--fresh", action="store_true", help="start anew instead of going on where it stopped")
     trained.add_argument("--logs", type=Path, default=Path("logs"), help="for TensorBoard (default: %(default)s)")
-    command("evaluate", _evaluate, "evaluate the trained network on the test split again")
-    command("export", _export, "write the trained network as a candidate version")
-    command("bless", _bless, "check the candidate in a fresh process, as a server would load it")
-    publish = command("publish", _publish, "put the blessed candidate into the model store as its next version")
+    command("evaluate", _evaluate, "evaluate the trained network on the test split again", runs)
+    command("export", _export, "write the trained network as a candidate version", runs)
+    command("bless", _bless, "check the candidate in a fresh process, as a server would load it", runs)
+    publish = command("publish", _publish, "put the blessed candidate into the model store as its next version", runs)
     publish.add_argument(
         "--models", type=local_folder, default=Path("models"), help="the model store (default: %(default)s)"
     )
@@ -119,7 +134,15 @@ def _value(text: str) -> tuple[str, Any]:
 
 
 def _run_of(arguments: argparse.Namespace) -> Run:
-    return Run(arguments.runs / (arguments.name or _recipe(arguments).name))
+    # The run knows its pictures: any folder will do where only the recipe's name is asked for.
+    run = Run(arguments.runs / (arguments.name or load_recipe(arguments.recipe, data=Path()).name))
+    if arguments.data is not None:
+        trained_on = Path(run.dataset().root)
+        if arguments.data.resolve() != trained_on.resolve():
+            raise RunError(
+                f"--data {arguments.data}: {run.folder} was trained on {trained_on}; train again, or leave --data out"
+            )
+    return run
 
 
 def _data(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vitrine_export.augmentation import Augmentation
 from vitrine_export.datasets.index import DatasetIndex, Picture
 from vitrine_export.datasets.pipeline import image_batches
+from vitrine_export.digests import sha256_of
 from vitrine_export.errors import RunError
 from vitrine_export.models.transfer import Backbone
 from vitrine_export.preprocessing import Preprocessing
@@ -91,7 +92,7 @@ def bottleneck(
             fresh = staging / "new"
             fresh.mkdir()
             _compute(backbone, batches, preprocessing.output_shape, shape, fresh / _ARRAY)
-            described = json.dumps(key | {"sha256": _digest(fresh / _ARRAY)}, indent=1)
+            described = json.dumps(key | {"sha256": sha256_of(fresh / _ARRAY)}, indent=1)
             (fresh / _META).write_text(described, encoding="utf-8")
             _put(fresh, folder, shape, staging / "damaged")
     except OSError as error:
@@ -242,19 +243,11 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _read(folder: Path, shape: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     """The array in `folder`, mapped; None where it is missing or not what was written."""
     try:
         expected = json.loads((folder / _META).read_text(encoding="utf-8"))["sha256"]
-        if _digest(folder / _ARRAY) != expected:
+        if sha256_of(folder / _ARRAY) != expected:
             return None
         values = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -19,11 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from tqdm import tqdm
+
+from vitrine_export.digests import sha256_of
 
 CHUNK_BYTES = 64 * 1024
 LIMIT_BYTES = 16 * 2**30
@@ -85,20 +86,12 @@ def fetch(
         digest = sha256_of(file)
         found = file.stat().st_size
     except OSError as error:
-        raise FetchError(url, f"cannot write {file}: {error.strerror or error}") from None
+        raise FetchError(url, f"cannot read or write {file}: {error.strerror or error}") from None
     if sha256 is not None and digest != sha256:
         raise FetchError(url, f"{file} is another file: its SHA-256 is {digest}, expected {sha256}; remove it")
     if size is not None and found != size:
         raise FetchError(url, f"{file} is another file: it has {found} bytes, expected {size}; remove it")
     return digest
-
-
-def sha256_of(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while data := opened.read(2**20):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -295,5 +288,4 @@ def reason_of(error: Exception, timeouts: tuple[float, float] = TIMEOUTS) -> str
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"(?<=://)[^/?#]*@", "", url)

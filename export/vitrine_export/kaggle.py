@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,10 @@ def from_kaggle(page: str, download: Callable[[Any], str], *, account: bool) -> 
             raise Unreachable(page, " ".join(str(error).split())) from None
         except requests.RequestException as error:
             raise Unreachable(page, reason_of(error)) from None
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            # kagglehub keeps what it cannot unpack, and would take it for the whole download the next time.
+            kept = config.get_cache_folder()
+            raise FetchError(page, f"what came is damaged ({error}); remove it from {kept} and try again") from None
         except (
             OSError,
             ValueError,

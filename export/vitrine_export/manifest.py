@@ -6,7 +6,6 @@ version, so a damaged copy is found by `verify`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine_export.datasets.index import DatasetIndex
+from vitrine_export.digests import sha256_of
 from vitrine_export.errors import RunError
 from vitrine_export.golden import Golden
 from vitrine_export.model_card import render
@@ -89,7 +89,7 @@ def record_blessing(version: Path, manifest: dict[str, Any], blessing: dict[str,
     """Add a blessing to the manifest and its card. All other digests stay those of the files that were checked."""
     blessed = {**manifest, "blessing": blessing}
     (version / CARD).write_text(render(blessed), encoding="utf-8")
-    write_json(version / FILE, {**blessed, "files": {**manifest["files"], CARD: _sha256(version / CARD)}})
+    write_json(version / FILE, {**blessed, "files": {**manifest["files"], CARD: _digest(version / CARD)}})
 
 
 def verify(version: Path, manifest: dict[str, Any]) -> list[str]:
@@ -107,15 +107,11 @@ def _digests(version: Path) -> dict[str, str]:
     files = sorted(path for path in version.rglob("*") if path.is_file())
     names = {path.relative_to(version).as_posix(): path for path in files}
     names.pop(FILE, None)
-    return {name: _sha256(path) for name, path in names.items()}
+    return {name: _digest(path) for name, path in names.items()}
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
+def _digest(file: Path) -> str:
+    return f"sha256:{sha256_of(file)}"
 
 
 def _git_commit() -> str | None:

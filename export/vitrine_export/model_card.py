@@ -79,12 +79,17 @@ def _calibration(metrics: dict[str, Any], recipe: dict[str, Any]) -> str:
 
 
 def _pictures(manifest: dict[str, Any]) -> str:
-    """The report first, then the pictures, then links to the tables."""
+    """The report first, then the pictures, then links to every other file; all lie beside the card."""
     names = manifest.get("pictures", _FIRST_PICTURES)
-    images = [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in names if name.endswith(".png")]
     pages = [f"All figures and mistakes on one page: [{name}]({name})" for name in names if name.endswith(".html")]
-    tables = [f"[{name}]({name})" for name in names if name.endswith(".csv")]
-    parts = [*pages, "\n".join(images), f"As tables: {', '.join(tables)}" if tables else ""]
+    images = [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in names if name.endswith(".png")]
+    tables = [f"[{name}]({name})" for name in names if not name.endswith((".html", ".png"))]
+    parts = [
+        *pages,
+        "\n".join(images),
+        f"As tables: {', '.join(tables)}" if tables else "",
+        "With the recipe and the digest of every file: [manifest.json](manifest.json)",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -92,7 +97,7 @@ def _dataset(dataset: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in dataset["counts"].items())
     text = f"{counts} pictures; {dataset['skipped']} files could not be used"
     if dataset.get("left_out"):
-        text += f", {dataset['left_out']} pictures were left out as copies or to balance classes"
+        text += f", {dataset['left_out']} pictures were left out: copies, or more than the recipe wants of a class"
     notes = "".join(f"\n- {note}" for note in dataset.get("notes", ()))
     return f"{text}. Data digest `{dataset['digest']}`.{chr(10) if notes else ''}{notes}"
 

@@ -69,6 +69,8 @@ class Run:
             raise RunError(
                 f"{self.folder}: no trained run there; run `make train` (vitrine-export train) first"
             ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._damaged(name, error) from None
 
     def network(self) -> Any:
         """The trained keras.Model."""

@@ -105,23 +105,31 @@ def test_unusable_files_are_listed_with_their_reason_and_left_out(
     (cats / "empty2.jpg").write_bytes(b"")
     (cats / "text.jpg").write_text("this is text")
     (cats / "really_a_gif.jpg").write_bytes(encode("P", "GIF"))
+    (cats / "really_a_bmp.png").write_bytes(encode("RGB", "BMP"))
     (cats / "half.jpg").write_bytes(encode("RGB", "JPEG", size=(64, 64))[:600])
     (cats / "notes.txt").write_text("cats are nice")
     (cats / ".hidden.png").write_bytes(b"passed over")
     found = index(pictures)
     reasons = {entry.path: entry.reason for entry in found.skipped}
     assert reasons.keys() == {
-        f"cat/{n}" for n in ("empty.jpg", "empty2.jpg", "text.jpg", "really_a_gif.jpg", "half.jpg", "notes.txt")
+        "cat/empty.jpg",
+        "cat/empty2.jpg",
+        "cat/text.jpg",
+        "cat/really_a_gif.jpg",
+        "cat/really_a_bmp.png",
+        "cat/half.jpg",
+        "cat/notes.txt",
     }
     assert reasons["cat/empty.jpg"] == "empty file"
     assert "no picture that can be decoded" in reasons["cat/text.jpg"]
     assert "misnamed: the content is GIF; rename it to end in .gif" in reasons["cat/really_a_gif.jpg"]
+    assert "misnamed: the content is BMP; rename it to end in .bmp" in reasons["cat/really_a_bmp.png"]
     assert "Invalid JPEG data" in reasons["cat/half.jpg"]
     assert "not a picture by its name: .txt" in reasons["cat/notes.txt"]
     assert all("\n" not in reason and "Traceback" not in reason for reason in reasons.values())
     assert len(found.pictures) == 80
     said = capsys.readouterr().err
-    assert "skipped 6 files (2 empty file, 2 cannot be decoded, 1 not a picture by its name, 1 misnamed):" in said
+    assert "skipped 7 files (2 empty file, 2 cannot be decoded, 2 misnamed, 1 not a picture by its name):" in said
     assert "  cat/empty.jpg: empty file\n" in said
     assert "80 pictures of 2 classes" in said
 

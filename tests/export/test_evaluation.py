@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -92,18 +93,14 @@ def test_tables_hold_every_answer(result, pictures: DatasetIndex) -> None:
 
 def test_the_most_confident_mistake_comes_first(tmp_path: Path) -> None:
     index = colour_index(tmp_path / "pictures", LABELS, mistakes=3)
-    # A birch-like ash, then a paler one: less sure.
+    # Ashes that look like birches: the paler, the less sure.
     for place, strength in enumerate((0.7, 1.0, 0.85)):
         file = index.file(index.split("test")[place])
         pixels = np.asarray(Image.open(file)) * strength + 128 * (1 - strength)
         Image.fromarray(pixels.astype(np.uint8)).save(file)
     predictions = predict(colour_network(3), index, "test", Preprocessing(PREPROCESSING))
     found = [predictions.pictures[position].path for position in worst_mistakes(predictions)]
-    assert found == [
-        "test/0_1.png",
-        "test/0_2.png",
-        "test/0_0.png",
-    ]
+    assert found == ["test/0_1.png", "test/0_2.png", "test/0_0.png"]
 
 
 def test_labels_of_all_kinds_are_harmless(tmp_path: Path) -> None:
@@ -191,6 +188,23 @@ def test_evaluated_again_gives_the_same_and_leaves_nothing_old(digits_run: Run, 
     first, again = ((folder / "report.html").read_bytes() for folder in (digits_run.folder, run.folder))
     assert first == again
     assert [path.name for path in run.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_history_is_named_and_nothing_is_changed(digits_run: Run, tmp_path: Path) -> None:
+    run = Run(Path(shutil.copytree(digits_run.folder, tmp_path / "run")))
+    (run.folder / "history.json").write_text('{"loss": [')
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"history\.json: cannot be read: .*; train again"):
+        evaluate_again(run)
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_model_card_links_every_file_beside_it(blessed_candidate: Path) -> None:
+    folder = blessed_candidate / "assets.extra"
+    links = re.findall(r"\]\((.+?)\)", (folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
+    # The last one is for servers alone.
+    unlinked = {"MODEL_CARD.md", "tf_serving_warmup_requests"}
+    assert sorted(links) == sorted({path.name for path in folder.iterdir() if path.is_file()} - unlinked)
 
 
 # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3.

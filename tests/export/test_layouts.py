@@ -147,7 +147,8 @@ def test_ids_that_lead_out_of_the_folder(write: Write, identity: str) -> None:
     root = write("train", 1)
     write("secret", 1)
     table(root, "id,label", "0,pug", f"{identity},beagle")
-    with pytest.raises(DatasetError, match=r"labels.csv: line 3: the id .* is no file name in train/"):
+    # Python 3.10 reads no table with a zero byte in it.
+    with pytest.raises(DatasetError, match=r"line 3(: the id .* is no file name in train/| cannot be read: .*NUL)"):
         find(root, "csv")
 
 

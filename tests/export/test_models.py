@@ -8,12 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from vitrine_export.models import FEATURES, LOGITS, build, with_features
-from vitrine_export.recipe import Recipe
-
-
-def recipe(**model: object) -> Recipe:
-    return Recipe.model_validate({"name": "test", "preprocessing": "decode|resize(32)", "model": model})
+from vitrine_export.models import FEATURES, LOGITS, build, transfer, with_features
+from vitrine_export.recipe import Cnn, LeNet, Transfer
 
 
 @pytest.fixture
@@ -32,14 +28,14 @@ def layers(network: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.l
     [({}, [32, 64, 128]), ({"filters": [4, 8]}, [4, 8]), ({"filters": 6, "blocks": 4}, [6, 6, 6, 6])],
 )
 def test_a_cnn_has_the_blocks_of_the_recipe(model: dict[str, object], filters: list[int]) -> None:
-    network = build(recipe(name="cnn", **model), (32, 32, 3), classes=5)
+    network = build(Cnn(name="cnn", **model), (32, 32, 3), classes=5)
     assert [layer.filters for layer in layers(network, keras.layers.Conv2D)] == filters
     assert network.output_shape == (None, 5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
 def test_a_cnn_has_the_dense_layers_of_the_recipe(count: int) -> None:
-    network = build(recipe(name="cnn", filters=[4], dense=7, dense_layers=count), (8, 8, 1), classes=3)
+    network = build(Cnn(name="cnn", filters=[4], dense=7, dense_layers=count), (8, 8, 1), classes=3)
     *hidden, logits = layers(network, keras.layers.Dense)
     assert [layer.units for layer in hidden] == [7] * count
     assert (logits.name, logits.units) == (LOGITS, 3)
@@ -48,7 +44,7 @@ def test_a_cnn_has_the_dense_layers_of_the_recipe(count: int) -> None:
 
 @pytest.mark.parametrize("normalized", [True, False])
 def test_a_convolution_has_a_bias_where_nothing_normalizes_it_away(normalized: bool) -> None:
-    network = build(recipe(name="cnn", filters=[4, 4], batch_normalization=normalized), (8, 8, 3), classes=2)
+    network = build(Cnn(name="cnn", filters=[4, 4], batch_normalization=normalized), (8, 8, 3), classes=2)
     assert len(layers(network, keras.layers.BatchNormalization)) == (2 if normalized else 0)
     assert {layer.use_bias for layer in layers(network, keras.layers.Conv2D)} == {not normalized}
 
@@ -57,21 +53,26 @@ def test_a_convolution_has_a_bias_where_nothing_normalizes_it_away(normalized: b
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "lenet"},
-        {"name": "cnn", "filters": [4]},
-        {"name": "transfer", "backbone": "keras.applications/MobileNetV2", "weights": None},
+        LeNet(name="lenet"),
+        Cnn(name="cnn", filters=[4]),
+        Transfer(name="transfer", backbone="keras.applications/MobileNetV2", weights=None),
     ],
-    ids=lambda model: model["name"],
+    ids=lambda model: model.name,
 )
-def test_logits_and_features_are_float32_under_mixed_precision(policy: str, model: dict[str, object]) -> None:
-    network = build(recipe(**model), (32, 32, 3), classes=3)
+def test_logits_and_features_are_float32_under_mixed_precision(policy: str, model: LeNet | Cnn | Transfer) -> None:
+    if isinstance(model, Transfer):
+        backbone = transfer.load_backbone(model, (32, 32, 3))
+        head = transfer.build_head(model, backbone.width, classes=3)
+        network = transfer.assemble(backbone, head, (32, 32, 3))
+    else:
+        network = build(model, (32, 32, 3), classes=3)
     assert policy in {layer.dtype_policy.name for layer in network.layers}
     logits, features = with_features(network)(np.zeros((2, 32, 32, 3), np.float32))
     assert (logits.dtype.name, features.dtype.name) == ("float32", "float32")
 
 
 def test_the_last_two_layers_are_the_features_and_the_logits() -> None:
-    network = build(recipe(name="lenet"), (32, 32, 1), classes=10)
+    network = build(LeNet(name="lenet"), (32, 32, 1), classes=10)
     assert [layer.name for layer in network.layers[-2:]] == [FEATURES, LOGITS]
     pictures = np.random.default_rng(0).random((3, 32, 32, 1), np.float32)
     logits, features = with_features(network)(pictures)

@@ -37,6 +37,8 @@ def test_keys_of_any_depth_can_be_changed() -> None:
         ({"dataset.split.train": 2}, ["dataset.split.train: 2: input should be less than 1"]),
         ({"name.first": 1}, ["name.first", "no keys"]),
         ({"model.dense": 3}, ["model.dense: unknown key", "accepted here: name, dropout"]),
+        ({"training": 3}, ["training: 3: must hold keys and values", "epochs, batch_size"]),
+        ({"model": {"name": "cnn", "blocks": 2}}, ["model.blocks: 2: takes `filters` as a single number"]),
     ],
 )
 def test_a_change_that_a_recipe_cannot_have_is_explained(values: dict[str, object], parts: list[str]) -> None:
@@ -51,6 +53,15 @@ def test_a_change_that_a_recipe_cannot_have_is_explained(values: dict[str, objec
 )
 def test_values_are_read_as_a_recipe_would(text: str, value: object) -> None:
     assert read_value(text, "here") == value
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "2024-13-01"])
+def test_what_is_no_value_is_told(text: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^--set training.epochs: .* is not a value; write it as in a recipe"):
+        read_value(text, "--set training.epochs")
+    (tmp_path / "pets.yaml").write_text(f"name: {text}")
+    with pytest.raises(RecipeError, match=r"pets.yaml: is not YAML: "):
+        load_recipe(tmp_path / "pets.yaml")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +132,8 @@ search: {space: {SPACE}}
             "search.space.training.epochs.step: unknown key; accepted here: choices",
         ),
         ("training.epochs: {low: 1}", "search.space.training.epochs.high: missing"),
+        ("training.epochs: 5", "search.space.training.epochs: 5: must hold keys and values; accepted: choices"),
+        ("training.epochs: [1, 2]", "search.space.training.epochs: [1, 2]: must hold keys and values"),
     ],
 )
 def test_a_search_space_is_checked_before_the_search(tmp_path: Path, space: str, part: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from browser import Browser, Page, chromium
 from colours import HISTORY, PREPROCESSING, colour_index, colour_network
 
 from vitrine_export import model_card
+from vitrine_export.datasets.index import Skipped
 from vitrine_export.evaluation import evaluate
 from vitrine_export.preprocessing import Preprocessing
 
 # The last ones try to leave their place in the page.
 LABELS = ("cat", "dog", "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "樹 & b")
+SKIPPED = Skipped("a.txt", "no picture")
 IMAGES = "[...document.images]"
 FIRST_ROW = "document.querySelector('table.sortable tbody tr').cells[0].textContent"
 
@@ -35,6 +38,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         labels = LABELS[:classes] if classes <= 6 else [f"{number:03}.Some_long_breed" for number in range(classes)]
         counts = {"train": 1, "validation": 1, "test": 4 if classes <= 6 else 1}
         index = colour_index(folder / "pictures", labels, counts, mistakes, side=80)
+        if classes == 6:
+            index = replace(index, skipped=(SKIPPED,), left_out=(SKIPPED, SKIPPED), notes=("<b>like no other</b>",))
         preprocessing = Preprocessing(PREPROCESSING)
         network = colour_network(classes)
         evaluate(network, index, preprocessing, folder, history=history, augmentation=augmentation, name="colours")
@@ -80,7 +85,16 @@ def test_answers_and_mistakes_in_words(browser: Browser, reports: dict[int, Path
     (mistake,) = page.evaluate("[...document.querySelectorAll('#mistakes .card')].map(card => card.innerText)")
     assert mistake.startswith("✗ is cat")
     assert "test/0_0.png" in mistake
-    assert "lowest after epoch 2 of 4" in browser.open(reports[6]).evaluate("document.body.innerText")
+
+
+def test_training_and_data_in_words(browser: Browser, reports: dict[int, Path]) -> None:
+    text = browser.open(reports[6]).evaluate("document.body.innerText")
+    assert "lowest after epoch 2 of 4" in text
+    assert "overfits" in text
+    assert "Files that cannot be used: 1. Pictures left out" in text
+    assert "wants fewer of a class: 2." in text
+    assert "<b>like no other</b>" in text
+    assert "Pictures left out" not in browser.open(reports[2]).evaluate("document.body.innerText")
 
 
 def test_labels_are_text_and_nothing_else(browser: Browser, reports: dict[int, Path]) -> None:
@@ -178,12 +192,13 @@ def test_the_model_card_shows_what_the_manifest_holds() -> None:
         **old,
         "metrics": {**old["metrics"], **added, "temperature": fitted},
         "recipe": {"export": {"temperature_scaling": True}},
-        "pictures": ["mistakes.png", "report.html", "per_class.csv"],
+        "pictures": ["mistakes.png", "report.html", "per_class.csv", "history.json"],
     }
     card = model_card.render(new)
     for text in ("0.1500 to 0.8500", "top-5 accuracy 0.9000", "as trained: 0.2500", "temperature 1.5000", "is 0.1250"):
         assert text in card
     assert "answers with the temperature" in card
-    for link in ("[report.html](report.html)", "![mistakes](mistakes.png)", "[per_class.csv](per_class.csv)"):
-        assert link in card
+    for name in ("report.html", "mistakes.png", "per_class.csv", "history.json", "manifest.json"):
+        assert f"]({name})" in card, name
+    assert "![mistakes](mistakes.png)" in card
     assert "curves.png" not in card

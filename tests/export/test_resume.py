@@ -96,6 +96,23 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(
     assert [path.name for path in folder.parent.iterdir()] == ["digits"], "no checkpoint, no leftovers"
 
 
+def test_an_interrupt_that_python_drops_is_heard_after_the_epoch(pictures: Path, tmp_path: Path) -> None:
+    # Ctrl-C while an object's finalizer runs, made certain: an exception that is raised there goes nowhere.
+    finalized = "type('Finalized', (), {'__del__': lambda self: signal.raise_signal(signal.SIGINT)})()"
+    process = started(
+        TRAIN.replace("os.kill(os.getpid(), signal.SIGKILL)", finalized),
+        recipe_for(pictures, RANDOM).model_dump_json(),
+        tmp_path / "runs" / "digits",
+        2,
+        environment=os.environ,
+        output=tmp_path / "said",
+    )
+    assert process.wait(300) == 130, (tmp_path / "said").read_text()
+    said = (tmp_path / "said").read_text()
+    assert "Exception ignored in" in said
+    assert "interrupted after epoch 2; run the same command to go on" in said
+
+
 @pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_says_how_to_go_on(
     pictures: Path, tmp_path: Path, signal_sent: signal.Signals, code: int

@@ -11,6 +11,7 @@ import pytest
 
 from vitrine_export.errors import RecipeError
 from vitrine_export.recipe import Recipe, changed, load_recipe
+from vitrine_export.search import resources
 from vitrine_export.search.books import opened_books
 from vitrine_export.search.crew import worker_environment
 from vitrine_export.search.outcome import Result, Results
@@ -168,3 +169,20 @@ def test_cores_and_memory_are_the_machines() -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 1 <= cores() <= (os.cpu_count() or 1)
     assert 0 < available_memory() <= total
+
+
+def test_cores_and_memory_are_the_containers_where_it_has_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In place of a container's own files.
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+    for name, content in {
+        "cpu.max": "150000 100000\n",
+        "memory.max": "9000000\n",
+        "memory.current": "8000000\n",
+        "memory.stat": "anon 1000000\nactive_file 3000000\ninactive_file 4000000\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+    assert (cores(), available_memory()) == (1, 5_000_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory() > 5_000_000

@@ -126,6 +126,18 @@ def test_a_folder_that_holds_something_else(pictures: Path, tmp_path: Path) -> N
     assert (tmp_path / "diary.txt").read_text() == "dear"
 
 
+def test_a_folder_that_cannot_be_written(searched: tuple[Recipe, Outcome], pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write the search to .*file/digits.search: Not a directory"):
+        search(recipe_of(pictures, SPACE), tmp_path / "file" / "digits.search", cache=tmp_path)
+    recipe, outcome = searched
+    folder = Path(shutil.copytree(outcome.folder, tmp_path / "copied"))
+    (folder / "trials.csv").unlink()
+    (folder / "trials.csv").mkdir()
+    with pytest.raises(RunError, match=r"cannot write the search to .*copied: Is a directory"):
+        search(recipe, folder, cache=tmp_path)
+
+
 def test_a_hopeless_trial_ends_early(pictures: Path, tmp_path: Path) -> None:
     space = {"training.learning_rate": {"choices": [3e-3, 1e-9]}}
     settings = {"sampler": "grid", "epochs": 10, "pruner": "median", "metric": "val_accuracy"}

@@ -210,11 +210,6 @@ def test_an_unknown_source_is_told(data: Path) -> None:
         provide("cats", data)
 
 
-def test_digits_are_made(data: Path) -> None:
-    provide("digits", data)
-    assert len(files_in(data)) == 1797
-
-
 BREEDS = {"labels.csv": b"id,breed\n1,pug\n", "sample_submission.csv": b"", "test/2.jpg": b"", "train/1.jpg": b"1"}
 
 
@@ -262,6 +257,17 @@ def test_rules_that_are_not_accepted_are_told(kaggle: FileServer, data: Path) ->
     with pytest.raises(
         DatasetError, match=r"403 Client Error.*rules must be accepted once, at https://www\.kaggle\.com"
     ):
+        provide("dog_breed_identification", data)
+    assert not data.exists()
+
+
+def test_what_kaggle_sends_damaged_or_incomplete_is_told(kaggle: FileServer, data: Path) -> None:
+    content = {"archive": zipped({"labels.csv": b"id,breed\n"})}
+    kaggle.posts["DownloadDataFiles"] = lambda _: ("application/zip", content["archive"])
+    with pytest.raises(DatasetError, match=r"Kaggle's download holds no train; remove it and try again"):
+        provide("dog_breed_identification", data)
+    content["archive"] = zipped(BREEDS).replace(b"1,pug", b"1,cat")
+    with pytest.raises(DatasetError, match=r"damaged \(Bad CRC-32 .*; remove it from .*kagglehub and try"):
         provide("dog_breed_identification", data)
     assert not data.exists()
 

@@ -17,7 +17,7 @@ from vitrine_export.datasets.prepare import prepare_dataset
 from vitrine_export.errors import RecipeError, RunError
 from vitrine_export.models import build
 from vitrine_export.preprocessing import Preprocessing
-from vitrine_export.recipe import changed, load_recipe
+from vitrine_export.recipe import LeNet, changed, load_recipe
 from vitrine_export.runs import Run, fresh_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -127,11 +127,12 @@ def test_killed_between_the_old_run_and_the_new(tmp_path: Path) -> None:
     assert (tmp_path / "digits" / "recipe.json").read_text() == "old"
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff"], ids=["half", "binary"])
 @pytest.mark.parametrize("name", ["dataset.json", "metrics.json", "recipe.json", "model.keras"])
-def test_a_damaged_file_of_a_run_is_named(digits_run: Run, tmp_path: Path, name: str) -> None:
+def test_a_damaged_file_of_a_run_is_named(digits_run: Run, tmp_path: Path, name: str, content: bytes) -> None:
     run = Run(Path(shutil.copytree(digits_run.folder, tmp_path / "damaged")))
-    (run.folder / name).write_text("{")
-    with pytest.raises(RunError, match="another version" if name == "recipe.json" else name):
+    (run.folder / name).write_bytes(content)
+    with pytest.raises(RunError, match="another version" if (name, content) == ("recipe.json", b"{") else name):
         run.recipe(), run.dataset(), run.metrics(), run.network()
 
 
@@ -160,6 +161,6 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
         Run(tmp_path / "none").recipe()
 
 
-def test_pictures_too_small_for_the_network(digits_folder: Path) -> None:
+def test_pictures_too_small_for_the_network() -> None:
     with pytest.raises(RecipeError, match="pictures of 8x8 are too small for this network"):
-        build(quick(digits_folder), (8, 8, 1), classes=10)
+        build(LeNet(name="lenet"), (8, 8, 1), classes=10)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from training_runs import equal_weights, few_pictures, recipe_for, started
 
 from vitrine_export import training
@@ -206,6 +207,15 @@ def test_out_of_memory_comes_with_advice(pictures: Path, tmp_path: Path) -> None
         "RunError: training failed: out of memory; in this order, try a smaller training.batch_size (it is 64), "
         "training.mixed_precision: true, a smaller resize(...) in preprocessing, dataset.cache: disk"
     )
+
+
+def test_a_full_disk_is_not_taken_for_memory(pictures: Path) -> None:
+    class Write(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            tf.io.write_file("/dev/full", "more than there is room for")
+
+    with pytest.raises(RunError, match=r"^training failed: /dev/full; No space left on device$"):
+        fit(pictures, {}, callbacks=[Write()])
 
 
 def test_what_cannot_be_fine_tuned(pictures: Path) -> None:

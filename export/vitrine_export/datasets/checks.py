@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+# How the content begins, and how the name may end, the usual way first.
 _FORMATS = {
-    "JPEG": (b"\xff\xd8", {".jpg", ".jpeg", ".jpe", ".jfif"}),
-    "PNG": (b"\x89PNG", {".png"}),
-    "GIF": (b"GIF8", {".gif"}),
-    "BMP": (b"BM", {".bmp", ".dib"}),
-    "WebP": (b"RIFF", {".webp"}),
+    "JPEG": (b"\xff\xd8", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    "PNG": (b"\x89PNG", (".png",)),
+    "GIF": (b"GIF8", (".gif",)),
+    "BMP": (b"BM", (".bmp", ".dib")),
+    "WebP": (b"RIFF", (".webp",)),
 }
-PICTURE_SUFFIXES = frozenset().union(*(suffixes for _, suffixes in _FORMATS.values()))
-
-
+PICTURE_SUFFIXES = frozenset(suffix for _, suffixes in _FORMATS.values() for suffix in suffixes)
 # Far above any picture; what is larger would only fill the memory.
 _MOST_BYTES = 1 << 28
 THUMBNAIL = 16
@@ -40,9 +39,7 @@ class Checked:
     """Grey values of the picture, float32 [16, 16] in [0, 255]; None if it cannot be used."""
 
 
-def check_files(
-    paths: Iterable[Path], root: Path, geometry: Callable[[tf.Tensor], tf.Tensor], workers: int | None = None
-) -> Iterator[Checked]:
+def check_files(paths: Iterable[Path], root: Path, geometry: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[Checked]:
     """Read, hash and decode each of `paths` below `root` in parallel; results come in the order of `paths`.
 
     `geometry` is that of the Preprocessing: encoded bytes, string [], to float32 [H, W, C] in [0, 255].
@@ -53,7 +50,7 @@ def check_files(
         return tf.image.resize(grey, (THUMBNAIL, THUMBNAIL), method="area")[..., 0]
 
     in_graph = tf.function(thumbnail, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(lambda path: _check(path, root, in_graph), paths)
 
 
@@ -78,16 +75,12 @@ def _check(path: Path, root: Path, thumbnail: Callable[[tf.Tensor], tf.Tensor]) 
         return Checked(path, digest, "empty file")
     actual = next((name for name, (magic, _) in _FORMATS.items() if data.startswith(magic)), None)
     if actual is not None and suffix not in _FORMATS[actual][1]:
-        return Checked(path, digest, f"misnamed: the content is {actual}; rename it to end in {_ending(actual)}")
+        return Checked(path, digest, f"misnamed: the content is {actual}; rename it to end in {_FORMATS[actual][1][0]}")
     try:
         grey = thumbnail(tf.constant(data)).numpy()
     except tf.errors.OpError as error:
         return Checked(path, digest, f"cannot be decoded: {reason_of(error)}")
     return Checked(path, digest, None, grey)
-
-
-def _ending(name: str) -> str:
-    return min(_FORMATS[name][1], key=len) if name != "JPEG" else ".jpg"
 
 
 def reason_of(error: tf.errors.OpError) -> str:

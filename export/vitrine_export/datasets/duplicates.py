@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from vitrine_export.datasets.index import SPLITS, Picture, Skipped
+from vitrine_export.datasets.listing import some
 from vitrine_export.errors import DatasetError
 
 _SHOWN = 3
@@ -56,10 +57,12 @@ def _refusal(root: str, two_labels: list[list[Picture]], two_splits: list[list[P
     lines = []
     if two_splits:
         pairs = [_pair(group, "split") for group in two_splits]
-        lines.append(f"{_files(pairs)} in two splits, so the test would ask what training has shown: {_first(pairs)}")
+        lines.append(
+            f"{_files(pairs)} in two splits, so the test would ask what training has shown: {some(pairs, _SHOWN)}"
+        )
     if two_labels:
         pairs = [_pair(group, "label") for group in two_labels]
-        lines.append(f"{_files(pairs)} under two labels: {_first(pairs)}")
+        lines.append(f"{_files(pairs)} under two labels: {some(pairs, _SHOWN)}")
     return (
         f"{root}: {'; '.join(lines)}; remove the wrong ones, or set dataset.duplicates: drop (drops the copies on the "
         "training side, and all copies of a file that has two labels)"
@@ -67,15 +70,10 @@ def _refusal(root: str, two_labels: list[list[Picture]], two_splits: list[list[P
 
 
 def _pair(group: list[Picture], differs: Literal["split", "label"]) -> str:
-    first, *_ = group
+    first = group[0]
     other = next(picture for picture in group if getattr(picture, differs) != getattr(first, differs))
     return " = ".join(f"{one.path} ({getattr(one, differs)})" for one in (first, other))
 
 
 def _files(pairs: list[str]) -> str:
     return "1 file is" if len(pairs) == 1 else f"{len(pairs)} files are"
-
-
-def _first(pairs: list[str]) -> str:
-    more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
-    return ", ".join(pairs[:_SHOWN]) + more

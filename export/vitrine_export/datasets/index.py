@@ -51,7 +51,7 @@ class DatasetIndex:
         return {name: counted[name] for name in SPLITS}
 
     def digest(self) -> str:
-        """SHA-256 over the labels and the content of all pictures: the same pictures, wherever they lie."""
+        """SHA-256 over label, split and content of each picture: the same for the same pictures, wherever they lie."""
         lines = sorted(f"{picture.label}\t{picture.split}\t{picture.sha256}" for picture in self.pictures)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -45,7 +45,7 @@ def prepare_dataset(config: DatasetConfig, preprocessing: Preprocessing) -> Data
         left_out += [Skipped(pictures[a].path, f"copy: looks like {pictures[b].path}") for a, b in alike.items()]
         pictures = [picture for number, picture in enumerate(pictures) if number not in alike]
     _require_pictures(listing, pictures, skipped)
-    told(*_without_test(listing.labels, pictures))
+    told(*_missing_from_splits(listing.labels, pictures))
     chosen = pictures
     if config.max_per_class is not None:
         chosen = balance.at_most_per_class(chosen, config.max_per_class, config.split.seed)
@@ -82,7 +82,7 @@ def _gone(before: Sequence[Picture], after: Sequence[Picture], reason: str, told
     return [Skipped(picture.path, reason.format(label=picture.label)) for picture in gone]
 
 
-def _without_test(labels: Sequence[str], pictures: Sequence[Picture]) -> list[str]:
+def _missing_from_splits(labels: Sequence[str], pictures: Sequence[Picture]) -> list[str]:
     seen = {(picture.split, picture.label) for picture in pictures}
     absent = {name: [label for label in labels if (name, label) not in seen] for name in SPLITS}
     return [f"warning: no {name} pictures of {some(of)}" for name, of in absent.items() if of]

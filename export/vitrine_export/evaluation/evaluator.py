@@ -98,23 +98,22 @@ def evaluate_again(run: Run) -> dict[str, Any]:
 
 
 def _draw(shown: report.Content, folder: Path) -> None:
-    """The pictures that there is something for: `plots.NAMES` are all there can be."""
+    """The pictures that there is something for; `plots.NAMES` are all there can be."""
     folder.mkdir(exist_ok=True)
-    metrics = shown.metrics
-    drawn: dict[str, plots.Draw] = {
-        "confusion_matrix": partial(plots.confusion, metrics["confusion_matrix"], shown.index.labels),
-        "reliability": partial(plots.reliability, metrics["reliability"], shown.reliability_after),
-        "classes": partial(plots.class_distribution, shown.index),
-        "predictions": partial(plots.prediction_grid, shown.examples),
+    drawn = {
+        "confusion_matrix": shown.confusion.light,
+        "reliability": shown.reliability.light,
+        "classes": shown.distribution.light,
+        "predictions": plots.png(partial(plots.prediction_grid, shown.examples)),
     }
     if shown.history:
-        drawn["curves"] = partial(plots.curves, shown.history)
+        drawn["curves"] = plots.png(partial(plots.curves, shown.history))
     if shown.mistakes:
-        drawn["mistakes"] = partial(plots.prediction_grid, shown.mistakes)
+        drawn["mistakes"] = plots.png(partial(plots.prediction_grid, shown.mistakes))
     if shown.augmented:
-        drawn["augmented"] = partial(plots.augmented_samples, shown.augmented)
-    for name, draw in drawn.items():
-        plots.save(folder / f"{name}.png", draw)
+        drawn["augmented"] = plots.png(partial(plots.augmented_samples, shown.augmented))
+    for name, png in drawn.items():
+        (folder / f"{name}.png").write_bytes(png)
 
 
 def _move(fresh: Path, run: Run) -> None:

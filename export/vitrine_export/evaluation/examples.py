@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice, zip_longest
@@ -127,7 +127,7 @@ def _decoder_of(spec: str) -> Decoder:
     return Decoder(limit, target=(_SIDE, _SIDE))
 
 
-def _decoded(path: Path, decode: Any) -> tf.Tensor:
+def _decoded(path: Path, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     try:
         return decode(tf.io.read_file(str(path)))
     except tf.errors.OpError as error:

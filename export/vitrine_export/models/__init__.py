@@ -1,4 +1,4 @@
-"""Networks by the name that a recipe gives them."""
+"""Networks by the name that a recipe gives them, and what every network has."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from typing import Any
 import keras
 
 from vitrine_export.errors import RecipeError
-from vitrine_export.models import transfer
 from vitrine_export.models.classifier import FEATURES, LOGITS, classifier
 from vitrine_export.models.cnn import cnn
 from vitrine_export.models.hub import HubModule
 from vitrine_export.models.lenet import lenet
-from vitrine_export.recipe import LeNet, Recipe, Transfer
+from vitrine_export.recipe import Cnn, LeNet
 
 
-def build(recipe: Recipe, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """A network from float32 [N, *input_shape] to logits float32 [N, classes]; a backbone in it is frozen.
+def build(config: LeNet | Cnn, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """A new network from float32 [N, *input_shape] to logits float32 [N, classes]; `transfer` makes one of parts.
 
     Its last two layers are named `features` (the layer before the classifier, flat) and `logits`. Raises RecipeError
-    where the input is too small for the network, and what `transfer.load_backbone` raises.
+    where the input is too small for the network.
     """
-    config = recipe.model
-    if isinstance(config, Transfer):
-        backbone = transfer.load_backbone(config, input_shape)
-        head = transfer.build_head(config, backbone.width, classes)
-        return transfer.assemble(backbone, head, input_shape)
     inputs = keras.Input(input_shape)
     try:
         x = lenet(config, inputs) if isinstance(config, LeNet) else cnn(config, inputs)

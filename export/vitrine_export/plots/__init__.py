@@ -2,7 +2,7 @@
 
 from vitrine_export.plots.classes import class_distribution
 from vitrine_export.plots.curves import best_epoch, curve, curves
-from vitrine_export.plots.drawing import DARK, LIGHT, Draw, Theme, png, save
+from vitrine_export.plots.drawing import FINE_DPI, Drawing, Theme, png
 from vitrine_export.plots.grids import augmented_samples, prediction_grid
 from vitrine_export.plots.matrices import confusion
 from vitrine_export.plots.reliabilities import reliability
@@ -19,10 +19,9 @@ NAMES = (
 """All that an evaluation may write; those that there is nothing for are left out."""
 
 __all__ = [
-    "DARK",
-    "LIGHT",
+    "FINE_DPI",
     "NAMES",
-    "Draw",
+    "Drawing",
     "Theme",
     "augmented_samples",
     "best_epoch",
@@ -33,5 +32,4 @@ __all__ = [
     "png",
     "prediction_grid",
     "reliability",
-    "save",
 ]

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -59,9 +59,23 @@ Draw = Callable[[Theme], Figure]
 MOST_NAMED = 40
 
 
-def save(path: Path, draw: Draw) -> None:
-    """Write what `draw` draws as a PNG file on light paper. Raises OSError."""
-    path.write_bytes(png(draw))
+# In pixels per inch: sharp on fine screens and on paper.
+FINE_DPI = 160
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is shown in several places: as PNG files' bytes at FINE_DPI, each drawn when it is first used."""
+
+    draw: Draw
+
+    @cached_property
+    def light(self) -> bytes:
+        return png(self.draw, LIGHT, FINE_DPI)
+
+    @cached_property
+    def dark(self) -> bytes:
+        return png(self.draw, DARK, FINE_DPI)
 
 
 def png(draw: Draw, theme: Theme = LIGHT, dpi: int = 110) -> bytes:

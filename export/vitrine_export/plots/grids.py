@@ -31,9 +31,10 @@ def prediction_grid(examples: Sequence[Example], theme: Theme = LIGHT) -> Figure
     cells = []
     for example in examples:
         mark, colour = ("✓", theme.blue) if example.is_right else ("✗ is", theme.orange)
-        said = ", ".join(example.words)
+        answers = [short(words) for words in example.words]
+        said = ", ".join(answers)
         if len(said) > 26:
-            said = "\n".join(map(short, example.words))
+            said = "\n".join(answers)
         cells.append(_Cell(example.pixels, f"{said}\n{mark} {short(example.truth)}", colour))
     return _grid(cells, min(_COLUMNS, len(cells)), 3, theme)
 

@@ -50,7 +50,8 @@ def load_recipe(
         raise RecipeError(f"{path}: cannot be read: {error}") from None
     except RecursionError:
         raise RecipeError(f"{path}: is nested too deeply") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # A ValueError of what looks like a date and is none, such as 2024-13-01.
         raise RecipeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: must hold keys and values; accepted: {', '.join(Recipe.model_fields)}")
@@ -85,7 +86,7 @@ def read_value(text: str, where: str) -> Any:
     """A value as a recipe would hold it, such as `3`, `1e-4`, `true` or `[32, 64]`; RecipeError naming `where`."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"{where}: {text!r} is not a value; write it as in a recipe") from None
 
 
@@ -135,6 +136,8 @@ def _explain_one(detail: Any) -> str:
         return f"{key}: missing"
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return f"{key}.name: accepted: {', '.join(sorted(_NETWORKS))}"
+    if detail["type"] == "model_type":
+        return f"{key}: {detail['input']!r}: must hold keys and values; accepted: {', '.join(owner.model_fields)}"
     message = detail["msg"].removeprefix("Value error, ")
     if not parts:
         return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from vitrine_export.recipe.sections import Strict
 
@@ -28,6 +28,13 @@ class Cnn(Strict):
     dense_layers: int = Field(1, ge=0, le=4)
     dropout: float = Field(0.3, ge=0, lt=1)
     batch_normalization: bool = True
+
+    @field_validator("blocks")
+    @classmethod
+    def _filters_are_of_all_blocks(cls, blocks: int | None, info: ValidationInfo) -> int | None:
+        if blocks is not None and isinstance(info.data.get("filters"), list):
+            raise ValueError("takes `filters` as a single number; a list of them has one for each block")
+        return blocks
 
 
 class Transfer(Strict):

@@ -109,7 +109,7 @@ class Range(Strict):
 
 
 def _kind_of_entry(entry: Any) -> str:
-    return "choices" if isinstance(entry, Choices) or "choices" in entry else "range"
+    return "range" if isinstance(entry, Range) or (isinstance(entry, dict) and "choices" not in entry) else "choices"
 
 
 Entry = Annotated[Annotated[Choices, Tag("choices")] | Annotated[Range, Tag("range")], Discriminator(_kind_of_entry)]

@@ -14,8 +14,7 @@ from vitrine_export import plots
 if TYPE_CHECKING:
     from vitrine_export.evaluation.examples import Pixels
 
-# Pixels per inch; the page shows them at 96, so they are sharp on fine screens and on paper.
-_DPI = 160
+# CSS pixels per inch.
 _SCREEN_DPI = 96
 # Below, every pixel is meant to be seen, and JPEG would blur them.
 _TINY = 64
@@ -41,10 +40,9 @@ class Figure:
     alt: str
 
 
-def figure(draw: plots.Draw, alt: str) -> Figure:
-    """Draw it for both kinds of page; `alt` says in words what it shows."""
-    light, dark = (_drawn(plots.png(draw, theme, _DPI)) for theme in (plots.LIGHT, plots.DARK))
-    return Figure(light, dark, alt)
+def figure(drawing: plots.Drawing, alt: str) -> Figure:
+    """For both kinds of page; `alt` says in words what it shows."""
+    return Figure(_drawn(drawing.light), _drawn(drawing.dark), alt)
 
 
 def photo(pixels: Pixels) -> Inline:
@@ -61,7 +59,7 @@ def photo(pixels: Pixels) -> Inline:
 
 def _drawn(png: bytes) -> Inline:
     with Image.open(io.BytesIO(png)) as picture:
-        width, height = (round(side * _SCREEN_DPI / _DPI) for side in picture.size)
+        width, height = (round(side * _SCREEN_DPI / plots.FINE_DPI) for side in picture.size)
     return Inline(_url("png", png), width, height)
 
 

@@ -70,27 +70,27 @@ def _hash(text: str) -> str:
 
 
 def _figures(content: Content) -> dict[str, Figure]:
-    metrics, labels, history = content.metrics, content.index.labels, content.history
+    labels, history = content.index.labels, content.history
     found = {
         "reliability": figure(
-            partial(plots.reliability, metrics["reliability"], content.reliability_after),
-            f"Accuracy over confidence; the expected calibration error is {metrics['ece'] * 100:.1f} %",
+            content.reliability,
+            f"Accuracy over confidence; the expected calibration error is {content.metrics['ece'] * 100:.1f} %",
         ),
         "distribution": figure(
-            partial(plots.class_distribution, content.index),
+            content.distribution,
             f"Bars of the number of pictures of each of {len(labels)} classes in training, validation and test",
         ),
     }
-    for key in ("loss", "accuracy"):
-        if key in history:
-            last = f"at the end {history[key][-1]:.3f} in training"
-            if f"val_{key}" in history:
-                last += f", {history[f'val_{key}'][-1]:.3f} in validation"
-            found[key] = figure(partial(plots.curve, history, key), f"{key.capitalize()} over the epochs: {last}")
+    for key in ("loss", "accuracy") if history else ():
+        last = f"at the end {history[key][-1]:.3f} in training"
+        if f"val_{key}" in history:
+            last += f", {history[f'val_{key}'][-1]:.3f} in validation"
+        drawing = plots.Drawing(partial(plots.curve, history, key))
+        found[key] = figure(drawing, f"{key.capitalize()} over the epochs: {last}")
     if len(labels) > _MOST_COLUMNS:
         found["confusion"] = figure(
-            partial(plots.confusion, metrics["confusion_matrix"], labels),
-            f"Confusion matrix of {len(labels)} classes; the most frequent mistakes are in the table beside it",
+            content.confusion,
+            f"Confusion matrix of {len(labels)} classes; the most frequent mistakes are in the table below it",
         )
     return found
 

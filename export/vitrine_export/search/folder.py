@@ -37,34 +37,39 @@ def search_folder(folder: Path, recipe: Recipe, *, fresh: bool) -> Iterator[Call
 
     What it yields is to be called with the digest of the pictures before anything is written: it empties the folder
     where `fresh`. Raises RunError, before the pictures are looked at where possible, if another search is at work in
-    the folder, if it was begun with something else, or if it holds anything that is no search.
+    the folder, if it was begun with something else, or if it holds anything that is no search, and for every OSError
+    until the search is over.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        with _held(folder):
+            begun = _begun(folder)
+            if not fresh and begun is not None:
+                _compare(folder, *begun, recipe)
+
+            def claim(digest: str) -> None:
+                if fresh:
+                    _empty(folder)
+                elif begun is not None:
+                    _compare(folder, *begun, recipe, digest)
+                write_json(folder / _FILE, {"recipe": recipe.model_dump(mode="json"), "pictures": digest})
+
+            yield claim
     except OSError as error:
         raise RunError(f"cannot write the search to {folder}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made where it is missing, and removed in the end where nothing came of it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             # Dropped by the kernel with the process, however that ends.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"{folder}: another search is running in it; wait for it or take another name") from None
-        begun = _begun(folder)
-        if not fresh and begun is not None:
-            _compare(folder, *begun, recipe)
-
-        def claim(digest: str) -> None:
-            if not fresh and begun is not None:
-                _compare(folder, *begun, recipe, digest)
-            if fresh:
-                _empty(folder)
-            try:
-                write_json(folder / _FILE, {"recipe": recipe.model_dump(mode="json"), "pictures": digest})
-            except OSError as error:
-                raise RunError(f"cannot write the search to {folder}: {error.strerror or error}") from None
-
-        yield claim
+        yield
     finally:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Where nothing came of it, and it is still empty.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -58,10 +59,7 @@ def _trials(results: Results) -> Figure:
             [r.trial for r in failed], [0.02] * len(failed), marker="x", color=_FAILED, label="failed",
             transform=axes.get_xaxis_transform(), zorder=3,
         )  # fmt: skip
-    axes.set(xlabel="trial", ylabel=results.metric, title="trials in their order")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    _describe(axes, "trial", results.metric, "trials in their order")
     return figure
 
 
@@ -85,11 +83,15 @@ def _epochs(results: Results) -> Figure:
             label=None if kind in labelled else kind,
         )  # fmt: skip
         labelled.add(kind)
-    axes.set(xlabel="epoch", ylabel=results.metric, title="every trial over its epochs")
+    _describe(axes, "epoch", results.metric, "every trial over its epochs")
+    return figure
+
+
+def _describe(axes: Axes, counted: str, metric: str, title: str) -> None:
+    axes.set(xlabel=counted, ylabel=metric, title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    return figure
 
 
 def _parameters(results: Results) -> Figure:
@@ -114,7 +116,7 @@ def _parameters(results: Results) -> Figure:
             axes.set_xlim(-0.6, len(choices) - 0.4)
             # Side by side, so that equal values do not hide each other.
             places = places + [0.03 * (at % 9 - 4) for at in range(len(places))]
-        elif places.min() > 0 and places.max() / places.min() > 50:
+        elif _logarithmic(places):
             axes.set_xscale("log")
         colours = [_BEST if best and result.trial == best.trial else _COMPLETE for result in complete]
         axes.scatter(places, _values(complete), c=colours, alpha=0.7)
@@ -198,9 +200,14 @@ def _heights(tried: Sequence[Value]) -> list[float]:
     if not _drawn(tried):
         return [choices.index(value) / max(1, len(choices) - 1) for value in tried]
     numbers = np.array(tried, float)
-    if numbers.min() > 0 and numbers.max() / numbers.min() > 50:
+    if _logarithmic(numbers):
         numbers = np.log(numbers)
     return [float(height) for height in (numbers - numbers.min()) / max(numbers.max() - numbers.min(), 1e-12)]
+
+
+def _logarithmic(numbers: np.ndarray[Any, Any]) -> bool:
+    """Whether numbers span so much that most of them would lie on each other on a linear scale."""
+    return bool(numbers.min() > 0 and numbers.max() / numbers.min() > 50)
 
 
 def _map_colour(share: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from vitrine_export.datasets.prepare import prepare_dataset
 from vitrine_export.errors import RecipeError, RunError
+from vitrine_export.interrupts import Interrupts, interrupts
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import Recipe
 from vitrine_export.recipe.sections import SearchConfig
@@ -54,8 +56,9 @@ def search(recipe: Recipe, folder: Path, *, cache: Path, jobs: int | None = None
             with (
                 _told(books, folder) as bar,
                 Crew(folder, folder / _INDEX_FILE, cache, jobs=jobs, most=_most_jobs(config, left)) as crew,
+                interrupts(signal.SIGINT) as caught,
             ):
-                _Search(recipe, folder, books, crew, bar).run()
+                _Search(recipe, folder, books, crew, bar).run(caught)
             return _outcome(recipe, folder, books.results())
 
 
@@ -97,10 +100,11 @@ class _Search:
         self._any_ready = False
         self._show_best(books.results())
 
-    def run(self) -> None:
-        """Until every trial is finished."""
+    def run(self, caught: Interrupts) -> None:
+        """Until every trial is finished; raises KeyboardInterrupt for what was `caught`."""
         metric = self._books.results().metric
         while True:
+            caught.check()
             while self._crew.has_room() and (begun := self._books.next()):
                 trial, values = begun
                 try:

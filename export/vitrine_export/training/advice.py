@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -22,14 +24,19 @@ _LOST = (
     tf.errors.FailedPreconditionError,
 )
 
+# TensorFlow has one error for all that runs out, memory, the disk and the number of open files; its text tells.
+_NOT_MEMORY = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EMFILE, errno.ENFILE))
+
 
 @contextlib.contextmanager
 def readable_errors(recipe: Recipe) -> Iterator[None]:
     """Raise RunError, with the way out, for TensorFlow's errors and for memory that ran out."""
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError):
-        raise RunError(out_of_memory(recipe)) from None
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        if isinstance(error, MemoryError) or not any(text in error.message for text in _NOT_MEMORY):
+            raise RunError(out_of_memory(recipe)) from None
+        raise RunError(f"training failed: {reason_of(error)}") from None
     except tf.errors.OpError as error:
         if isinstance(error, _LOST) and devices().workers > 1:
             raise RunError(

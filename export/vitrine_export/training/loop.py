@@ -76,7 +76,7 @@ def run_stage(
             _reseed(network, config.seed, epoch)
             rate = float(f"{float(schedule(state.epoch * stage.steps)):.7g}")
             _each(callbacks, "on_epoch_begin", epoch, {})
-            seen = train.run(batches, stage.steps, progress.batches(stage.steps, devices)).over(devices)
+            seen = train.run(batches, stage.steps, progress.batches(stage.steps)).over(devices)
             _check(seen.mean_loss, "loss", epoch + 1, rate)
             held_out = measure.run(validation, stage.validation_steps, lambda *_: None).over(devices)
             _check(held_out.mean_loss, "val_loss", epoch + 1, rate)
@@ -95,7 +95,6 @@ def run_stage(
             state.weights = network.get_weights()
             state.optimizer = [variable.numpy() for variable in optimizer.variables]
             keep(state)
-        progress.close()
     if state.best.weights is not None:
         network.set_weights(state.best.weights)
 

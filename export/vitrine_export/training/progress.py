@@ -12,7 +12,6 @@ import keras
 from tqdm import tqdm
 
 from vitrine_client.tables import format_table
-from vitrine_export.training.devices import Devices
 from vitrine_export.training.steps import Sums
 
 # Longer networks are in the run's summary.txt.
@@ -42,12 +41,12 @@ class Progress:
             total=epochs, initial=done, desc=_TITLES[name], unit="epoch", disable=self._quiet, dynamic_ncols=True
         )
 
-    def batches(self, steps: int, devices: Devices) -> Callable[[int, Sums], None]:
+    def batches(self, steps: int) -> Callable[[int, Sums], None]:
         """What to call with the batches done in this epoch; figures are of this worker until the epoch ends."""
         bar, started = self._bar, time.monotonic()
 
         def update(done: int, sums: Sums) -> None:
-            if bar is not None and done < steps and time.monotonic() - started > _LONG_EPOCH_SECONDS:
+            if done < steps and time.monotonic() - started > _LONG_EPOCH_SECONDS:
                 figures = f"loss={sums.mean_loss:.3f}, accuracy={sums.accuracy:.3f}"
                 bar.set_postfix_str(f"batch {done}/{steps}, {figures}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import keras
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.datasets.prepare import prepare_dataset
 from vitrine_export.evaluation import evaluate
+from vitrine_export.interrupts import Interrupts, interrupts
 from vitrine_export.models import storage
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import Recipe
@@ -52,12 +52,13 @@ def train(
         chief = devices().chief
     preprocessing = Preprocessing(recipe.pipeline)
     file = folder.with_name(f"{folder.name}.checkpoint")
-    with _interruptible() as goes_on_from:
+    with _interruptible() as (caught, goes_on_from):
+        stop = _StopBetweenEpochs(caught)
         index = prepare_dataset(recipe.dataset, preprocessing)
         checkpoint = Checkpoint(file, identity_of(recipe, index))
         goes_on_from.append(checkpoint)
         if not chief:
-            fit(recipe, index, preprocessing, cache=cache, checkpoint=file)
+            fit(recipe, index, preprocessing, cache=cache, callbacks=[stop], checkpoint=file)
             sys.stderr.write(f"worker {devices().number}: done; worker 0 writes the run\n")
             sys.exit(0)
         if fresh:
@@ -67,7 +68,9 @@ def train(
             (run.folder / "dataset.json").write_text(index.to_json(), encoding="utf-8")
             log = TensorBoardLog(logs, recipe, index, preprocessing)
             try:
-                network, history = fit(recipe, index, preprocessing, cache=cache, callbacks=[log], checkpoint=file)
+                network, history = fit(
+                    recipe, index, preprocessing, cache=cache, callbacks=[stop, log], checkpoint=file
+                )
                 with readable_errors(recipe):
                     _write(run, recipe, index, preprocessing, network, history)
                     log.finish(network, history)
@@ -100,36 +103,36 @@ def _write(
     write_json(run.folder / "metrics.json", metrics)
 
 
+class _StopBetweenEpochs(keras.callbacks.Callback):
+    """Ends training for a signal that did not end it at once."""
+
+    def __init__(self, caught: Interrupts) -> None:
+        super().__init__()
+        self._caught = caught
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._caught.check()
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[list[Checkpoint]]:
+def _interruptible() -> Iterator[tuple[Interrupts, list[Checkpoint]]]:
     """SIGTERM becomes SystemExit(143), Ctrl-C KeyboardInterrupt, and both say where training would go on.
 
-    Gives a list for the checkpoint, as soon as there is one.
+    Gives the signals, and a list for the checkpoint, as soon as there is one.
     """
     goes_on_from: list[Checkpoint] = []
-    received: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    # Only the main thread may set handlers, and only it would hear of the signals.
-    heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in heard}
-    try:
-        yield goes_on_from
-    except BaseException as error:
-        # In the middle of a call into TensorFlow, which makes a SystemError of it, for one.
-        if not received and not isinstance(error, KeyboardInterrupt):
-            raise
-        message = _interrupted(goes_on_from)
-        if signal.SIGTERM in received:
-            sys.stderr.write(f"\n{message}\n")
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise KeyboardInterrupt(message) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with interrupts(signal.SIGINT, signal.SIGTERM) as caught:
+        try:
+            yield caught, goes_on_from
+        except BaseException as error:
+            # In the middle of a call into TensorFlow, which makes a SystemError of it, for one.
+            if not caught.received and not isinstance(error, KeyboardInterrupt):
+                raise
+            message = _interrupted(goes_on_from)
+            if signal.SIGTERM in caught.received:
+                sys.stderr.write(f"\n{message}\n")
+                raise SystemExit(128 + signal.SIGTERM) from None
+            raise KeyboardInterrupt(message) from None
 
 
 def _interrupted(goes_on_from: list[Checkpoint]) -> str:

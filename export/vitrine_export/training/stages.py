@@ -65,7 +65,7 @@ def stages(material: Material) -> tuple[keras.Model, Iterator[Stage]]:
     config = recipe.model
     with material.devices.strategy.scope():
         if not isinstance(config, Transfer):
-            network = models.build(recipe, shape, classes)
+            network = models.build(config, shape, classes)
             return network, iter([_on_pictures(material, "network", network)])
         backbone = transfer.load_backbone(config, shape)
         head = transfer.build_head(config, backbone.width, classes)

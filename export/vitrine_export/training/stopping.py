@@ -27,9 +27,8 @@ class Best:
     def update(self, config: EarlyStopping, logs: dict[str, float], network: keras.Model) -> bool:
         """Take in an epoch; True where training should stop."""
         value = logs[config.monitor]
-        gain = value - config.min_delta if config.monitor == "val_accuracy" else -value - config.min_delta
-        best = self.value if config.monitor == "val_accuracy" or self.value is None else -self.value
-        if best is None or gain > best:
+        sign = 1 if config.monitor == "val_accuracy" else -1
+        if self.value is None or sign * value - config.min_delta > sign * self.value:
             self.value, self.waited, self.weights = value, 0, network.get_weights()
             return False
         self.waited += 1

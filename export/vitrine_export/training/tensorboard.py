@@ -29,7 +29,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     """Writes event files into a folder of `logs`, to which a resumed training adds its own.
 
     Scalars `loss` and `accuracy` of both splits (folders train/ and validation/, so that they share a diagram) and
-    `learning_rate`; images `augmented` (or `pictures`) and `confusion_matrix`; hyperparameters with the last figures.
+    `learning_rate`; images `augmented` (or `pictures`) and `confusion_matrix`; hyperparameters with the figures of
+    the epoch with the lowest `val_loss`.
     """
 
     def __init__(self, logs: Path, recipe: Recipe, index: DatasetIndex, preprocessing: Preprocessing) -> None:
