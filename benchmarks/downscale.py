@@ -23,7 +23,7 @@ import numpy as np
 import PIL
 import tensorflow as tf
 
-from benchmarks import models
+from benchmarks import models, page
 from benchmarks.models import PICTURE_SIDE, TOP
 from benchmarks.processes import embedded_server
 from vitrine_client import GrpcClient
@@ -31,8 +31,6 @@ from vitrine_client.images import ImageOptions, encode_image
 from vitrine_serving.embedded.cpus import available_cpus
 
 SIDES = (None, 1024, 640, 512, 384, 256)
-# Between these lines of a document stands what was measured last.
-BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 PREPROCESSING = f"decode|resize({PICTURE_SIDE},antialias=True)|value_range(0,1)"
 
 
@@ -141,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--flowers", type=int, default=400, help="how many of the flowers (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times each is sent, the best counts (%(default)s)")
-    parser.add_argument("--write", type=Path, help="put the tables into this document, between its marks")
+    parser.add_argument("--write", type=page.page, help="put the tables into this document, between its marks")
     return parser
 
 
@@ -150,8 +148,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.flowers < 1 or options.rounds < 1:
         parser.error("--flowers and --rounds: give 1 or more")
-    if options.write and not (options.write.is_file() and BEGIN in options.write.read_text()):
-        parser.error(f"--write: {options.write} is no document with the line {BEGIN}")
     for name in ("large_photos", "flowers", "weights"):
         if not (options.data / name).is_dir():
             parser.error(f"--data: {options.data / name} is not there")
@@ -171,9 +167,7 @@ def main() -> None:
     report = _report(tables)
     print(report)
     if options.write:
-        begin, _, rest = options.write.read_text().partition(BEGIN)
-        _, _, end = rest.partition(END)
-        options.write.write_text(f"{begin}{BEGIN}\n\n{report}\n{END}{end}")
+        page.write(options.write, report)
 
 
 if __name__ == "__main__":

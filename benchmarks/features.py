@@ -29,6 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import page
 from vitrine_export.augmentation import Augmentation
 from vitrine_export.datasets.index import DatasetIndex, Picture
 from vitrine_export.datasets.pipeline import image_batches
@@ -37,6 +38,7 @@ from vitrine_export.models import transfer
 from vitrine_export.models.transfer import Backbone
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_export.recipe import Transfer
+from vitrine_serving.embedded.cpus import available_cpus
 
 SIDE, BATCH, EPOCHS, VIEWS = 224, 32, 20, 4
 # The pictures so many times over stand for a larger data set.
@@ -48,19 +50,26 @@ MODULES = ("mobilenet_v2_035_224_feature_vector", "mobilenet_v2_100_224_feature_
 def main() -> None:
     options = _options()
     index = _index(options.data / "flowers", options.pictures)
-    print(f"{len(index.pictures)} pictures of {SIDE}x{SIDE}, medians of {options.rounds} rounds; bare: the module on")
-    print(f"decoded pictures in memory, in batches of {BATCH}; smaller batches, and ours: {extraction_batch()}")
+    lines = [
+        f"{len(index.pictures)} pictures of {SIDE}x{SIDE}, {available_cpus()} cores, TensorFlow {tf.__version__};",
+        f"medians of {options.rounds} rounds; bare: the module on decoded pictures in memory, in batches of {BATCH};",
+        f"smaller batches, and ours: {extraction_batch()}",
+    ]
     for module in options.module or MODULES:
         config = Transfer(name="transfer", backbone=str(options.data / "weights" / "hub" / module))
         backbone = transfer.load_backbone(config, PREPROCESSING.output_shape)
         with tempfile.TemporaryDirectory() as folder:
             caches = (Path(folder, str(number)) for number in range(10**6))
-            print(f"\n{module}")
-            _extraction(config, backbone, index, caches, options.rounds)
-            _training(config, backbone, index, caches, options.rounds)
+            lines += ["", module, *_extraction(config, backbone, index, caches, options.rounds)]
+            lines += _training(config, backbone, index, caches, options.rounds)
+    print("\n".join(lines))
+    if options.write:
+        page.write(options.write, "\n".join(["```", *lines, "```"]))
 
 
-def _extraction(config: Transfer, backbone: Backbone, index: DatasetIndex, caches: Iterator[Path], rounds: int) -> None:
+def _extraction(
+    config: Transfer, backbone: Backbone, index: DatasetIndex, caches: Iterator[Path], rounds: int
+) -> list[str]:
     """Each from a module that is loaded to features of all pictures, tracing included."""
     decoded = np.concatenate([images for images, _ in _decoded(index)])
 
@@ -79,26 +88,29 @@ def _extraction(config: Transfer, backbone: Backbone, index: DatasetIndex, cache
         },
         rounds,
     )
-    for what, seconds in times.items():
-        milliseconds = seconds / len(index.pictures) * 1e3
-        print(f"  {what:28} {milliseconds:8.2f} ms a picture, {seconds / times['bare']:5.2f} of bare")
-    both = times["bare, in smaller batches"] + times["decoding alone"]
-    print(f"  that is {times['features from files'] / both:.2f} of decoding, then a bare pass in the same batches")
+    each = {what: seconds / len(index.pictures) * 1e3 for what, seconds in times.items()}
+    lines = [f"  {what:28} {ms:8.2f} ms a picture, {ms / each['bare']:5.2f} of bare" for what, ms in each.items()]
+    both = each["bare, in smaller batches"] + each["decoding alone"]
+    share = each["features from files"] / both
+    return [*lines, f"  that is {share:.2f} of decoding, then a bare pass in the same batches"]
 
 
-def _training(config: Transfer, backbone: Backbone, index: DatasetIndex, caches: Iterator[Path], rounds: int) -> None:
+def _training(
+    config: Transfer, backbone: Backbone, index: DatasetIndex, caches: Iterator[Path], rounds: int
+) -> list[str]:
     cache = next(caches)
     computed = _timed(lambda: _features(config, backbone, index, cache))
     read = statistics.median(_timed(lambda: _features(config, backbone, index, cache)) for _ in range(rounds))
-    print(f"  features computed {computed:.2f} s, read again {read:.3f} s: {computed / read:.0f} times faster")
+    lines = [f"  features computed {computed:.2f} s, read again {read:.3f} s: {computed / read:.0f} times faster"]
     for times, views in ((1, 0), (1, VIEWS), (TIMES, 0)):
         pictures = _repeated(index, times)
         run = partial(_train, config, backbone, pictures, next(caches), views)
         first, second = _timed(run), statistics.median(_timed(run) for _ in range(3))
-        print(
+        lines.append(
             f"  training, {EPOCHS} epochs, {len(pictures.pictures)} pictures, {views} augmented views: "
             f"first {first:.2f} s, second {second:.2f} s: {first / second:.1f} times faster"
         )
+    return lines
 
 
 def _train(config: Transfer, backbone: Backbone, index: DatasetIndex, cache: Path, views: int) -> None:
@@ -163,6 +175,7 @@ def _options() -> Any:
     parser.add_argument("--module", action="append", help=f"folder in weights/hub, may be repeated; default {MODULES}")
     parser.add_argument("--pictures", type=int, default=400, help="at most so many (default 400)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
+    parser.add_argument("--write", type=page.page, help="put the figures into this document, between its marks")
     return parser.parse_args()
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import page
 from vitrine_export.datasets.digits import write_digits
 from vitrine_export.datasets.index import DatasetIndex, Picture
 from vitrine_export.datasets.pipeline import Cache, training_batches
 from vitrine_export.preprocessing import Preprocessing
 from vitrine_serving.embedded.cpus import available_cpus
 
-# Between these lines of a document stands what was measured last.
-BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 BATCH, SIDE = 32, 224
 PLAIN, SMOOTH, SCALED, SCALED_SMOOTH = (
     f"{decode}|resize({SIDE}{antialias})|value_range(0,1)"
@@ -52,15 +52,20 @@ Timings = dict[str, list[tuple[float, float]]]
 
 
 def epochs(folder: Path, specs: Sequence[str], side: int, rounds: int, later: int) -> list[list[str]]:
-    """Rows of `_row`, Keras against ours, for the first epoch with each of `specs` and for later ones.
+    """Rows of `_row`, Keras against ours, for the first epoch with each of `specs`, for three, and for later ones.
 
-    The first epoch is measured without a cache, from the first call for a batch on; `later` epochs at a time.
+    The first epoch is measured without a cache, from the first call for a batch on; `later` epochs at a time. Three
+    epochs: Keras's as documented, without a cache, against `auto`.
     """
     index = _index(folder)
     count = len(index.pictures)
     once = {"keras": _whole(_keras(folder, side)), **{spec: _whole(_ours(index, spec, "none")) for spec in specs}}
     timings = _in_turns(once, rounds)
     rows = [_row(f"first epoch, {NAMES.get(spec, 'plain')}", timings, ("keras", spec), count) for spec in specs]
+    three = {"keras": _training(lambda: _keras(folder, side).repeat(), count)}
+    three |= {spec: _training(partial(_ours, index, spec, "auto"), count) for spec in specs}
+    timings = _in_turns(three, max(1, rounds // 2))
+    rows += [_row(f"three epochs, {NAMES.get(spec, 'plain')}", timings, ("keras", spec), 3 * count) for spec in specs]
     with tempfile.TemporaryDirectory() as cache_folder:
         steps = later * -(-count // BATCH)
         repeated = {
@@ -109,6 +114,11 @@ def _whole(dataset: tf.data.Dataset) -> Run:
             pass
 
     return run
+
+
+def _training(make: Callable[[], tf.data.Dataset], count: int) -> Run:
+    """Three epochs from a dataset that is made for them, as a training does."""
+    return lambda: _steps(make(), 3 * -(-count // BATCH))()
 
 
 def _steps(dataset: tf.data.Dataset, count: int) -> Run:
@@ -274,10 +284,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pair (default %(default)s)")
     parser.add_argument("--times", type=int, default=5, help="how often each camera photo is used (%(default)s)")
     parser.add_argument("--accuracy", action="store_true", help="compare embeddings too; needs weights and dog_breeds")
-    parser.add_argument("--write", type=Path, help="put the tables into this document, between its marks")
+    parser.add_argument("--write", type=page.page, help="put the tables into this document, between its marks")
     options = parser.parse_args()
-    if options.write and not (options.write.is_file() and BEGIN in options.write.read_text()):
-        parser.error(f"--write: {options.write} is no document with the line {BEGIN}")
     for name in ("large_photos", "flowers", *(["weights", "dog_breeds"] if options.accuracy else [])):
         if not (options.data / name).is_dir():
             parser.error(f"--data: {options.data / name} is not there")
@@ -285,9 +293,7 @@ def main() -> None:
         report = _measure(options, Path(folder))
     print(report)
     if options.write:
-        begin, _, rest = options.write.read_text().partition(BEGIN)
-        _, _, end = rest.partition(END)
-        options.write.write_text(f"{begin}{BEGIN}\n\n{report}\n{END}{end}")
+        page.write(options.write, report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How good the recipes are on the shared pictures, beside the methods that they replace: docs/results.md.
 
-    make bench BENCH=results ARGS="--data ../shared/data"
+    make bench BENCH=results ARGS="--data ../shared/data --write docs/results.md"
 
 Every figure is the mean over seeds that change the split, the weights at the start and the order. What is known already
 is kept in --work and not computed again, so a run that was stopped goes on.
@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import baselines
+from benchmarks import baselines, page
 from vitrine_client.tables import format_table
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.datasets.prepare import prepare_dataset
@@ -29,8 +29,6 @@ from vitrine_export.search import search
 from vitrine_export.training import train
 
 REPOSITORY = Path(__file__).parents[1]
-PAGE = REPOSITORY / "docs" / "results.md"
-_BEGIN, _END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 _PLAIN = {"augmentation": "", "model.dropout": 0.0}
 
 
@@ -96,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("cache/results"), help="kept between runs (%(default)s)")
     parser.add_argument("--only", default="", help="experiments whose title holds this text")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(REPOSITORY)}")
+    parser.add_argument("--write", type=page.page, help="put the table into this document, between its marks")
     options = parser.parse_args()
     experiments = _experiments(options.data / "weights")
     chosen = [experiment for experiment in experiments if options.only in experiment.title]
@@ -110,9 +108,7 @@ def main() -> None:
     table = format_table(("what", "mean", "deviation", "seeds", "wanted"), rows)
     print(table)
     if options.write:
-        head, rest = PAGE.read_text(encoding="utf-8").split(_BEGIN)
-        text = f"{head}{_BEGIN}\n```\n{table}\n```\n\n{_END}{rest.split(_END)[1]}"
-        PAGE.write_text(text, encoding="utf-8")
+        page.write(options.write, f"```\n{table}\n```")
 
 
 def _accuracies(experiment: Experiment, options: argparse.Namespace) -> list[float]:
