@@ -118,13 +118,18 @@ def _accuracies(experiment: Experiment, options: argparse.Namespace) -> list[flo
     for seed in range(options.seeds):
         recipe = _recipe(experiment, seed, options.data)
         key = f"{experiment.title}, seed {seed}, {_digest(experiment, recipe)}"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        if key not in known:
-            known[key] = _accuracy(experiment, recipe, seed, options.work)
-            write_json(file, known)
-        figures.append(known[key])
-        print(f"{experiment.title}, seed {seed}: {known[key]:.4f}", flush=True)
+        figure = _known(file).get(key)
+        if figure is None:
+            figure = _accuracy(experiment, recipe, seed, options.work)
+            # Read again: others may have been at work meanwhile.
+            write_json(file, _known(file) | {key: figure})
+        figures.append(figure)
+        print(f"{experiment.title}, seed {seed}: {figure:.4f}", flush=True)
     return figures
+
+
+def _known(file: Path) -> dict[str, float]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _recipe(experiment: Experiment, seed: int, data: Path) -> Recipe:
