@@ -147,9 +147,10 @@ def _digest(experiment: Experiment, recipe: Recipe) -> str:
 def _accuracy(experiment: Experiment, recipe: Recipe, seed: int, work: Path) -> float:
     if experiment.baseline:
         return experiment.baseline(prepare_dataset(recipe.dataset, Preprocessing(recipe.pipeline)), seed)
+    folder = work / "runs" / _digest(experiment, recipe)
     if recipe.search:
-        recipe = search(recipe, work / "runs" / f"seed{seed}.search", cache=work / "cache", fresh=True).winner
-    run = train(recipe, work / "runs" / f"seed{seed}", cache=work / "cache", logs=work / "logs", fresh=True)
+        recipe = search(recipe, folder.with_suffix(".search"), cache=work / "cache").winner
+    run = train(recipe, folder, cache=work / "cache", logs=work / "logs" / folder.name, fresh=True)
     return float(run.metrics()["accuracy"])
 
 
