@@ -33,9 +33,9 @@ class Run:
 
     @property
     def tables(self) -> tuple[Path, ...]:
-        """The report and the tables that an evaluation may leave, beside the pictures in `plots`."""
-        names = ("report.html", "predictions.csv", "per_class.csv", "confusion_matrix.csv", "mistakes.csv")
-        return tuple(self.folder / name for name in names)
+        """The report and the tables that a run may hold, beside the pictures in `plots`."""
+        tables = ("predictions.csv", "per_class.csv", "confusion_matrix.csv", "mistakes.csv", "history.json")
+        return tuple(self.folder / name for name in ("report.html", *tables))
 
     @property
     def candidate(self) -> Path:
@@ -56,11 +56,18 @@ class Run:
             raise self._damaged("dataset.json", error) from None
 
     def metrics(self) -> dict[str, Any]:
-        text = self._read("metrics.json")
+        return self._json("metrics.json")
+
+    def history(self) -> dict[str, list[Any]]:
+        """Figures of each epoch by name; empty where the run has none."""
+        return self._json("history.json") if (self.folder / "history.json").exists() else {}
+
+    def _json(self, name: str) -> dict[str, Any]:
+        text = self._read(name)
         try:
             return json.loads(text)
         except ValueError as error:
-            raise self._damaged("metrics.json", error) from None
+            raise self._damaged(name, error) from None
 
     def _read(self, name: str) -> str:
         try:

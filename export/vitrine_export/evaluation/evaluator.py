@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -86,7 +85,7 @@ def evaluate_again(run: Run) -> dict[str, Any]:
                 index,
                 Preprocessing(recipe.pipeline),
                 fresh,
-                history=_history(run),
+                history=run.history(),
                 augmentation=recipe.augmentation,
                 name=recipe.name,
             )
@@ -124,12 +123,3 @@ def _move(fresh: Path, run: Run) -> None:
             (run.plots / name).unlink(missing_ok=True)
     for path in [path for path in fresh.rglob("*") if path.is_file()]:
         path.replace(run.folder / path.relative_to(fresh))
-
-
-def _history(run: Run) -> dict[str, list[Any]]:
-    try:
-        return json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run.folder / 'history.json'}: cannot be read: {error}; train again") from None
