@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+# Registers its layer with Keras, so that a fresh process knows it in the file of a network.
+import vitrine_export.models.applications  # noqa: F401
 from vitrine_export.errors import RunError
 from vitrine_export.models.hub import HubModule, UnfitModuleError, kept_in
 
