@@ -273,13 +273,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> str:
 
 
 def main() -> None:
-    description, _, examples = (__doc__ or "").partition("examples:")
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.input_pipeline",
-        description=description,
-        epilog=f"examples:{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with large_photos and flowers")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pair (default %(default)s)")
     parser.add_argument("--times", type=int, default=5, help="how often each camera photo is used (%(default)s)")

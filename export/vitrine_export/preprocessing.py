@@ -149,6 +149,11 @@ class Preprocessing:
         return build_step(first, {"decode": decode}), steps[: len(geometry)], steps[len(geometry) :]
 
     @property
+    def max_pixels(self) -> int:
+        """Pictures of more pixels are refused."""
+        return self._parsed[0].max_pixels
+
+    @property
     def geometry_spec(self) -> str:
         """The part of `spec` that `geometry` does, written the same way whatever spaces `spec` has."""
         return "|".join(

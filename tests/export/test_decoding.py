@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from served_pixels import served_pixels
 
 from vitrine_export.decoding import Decoder
-from vitrine_export.models import FEATURES
 from vitrine_export.preprocessing import Preprocessing, PreprocessingError
-from vitrine_export.recipe import BatchingConfig
-from vitrine_export.signatures import ServingModule
-from vitrine_serving.embedded.inference.saved_model import load_saved_model
 
 SPEC = "decode(scaled=True)|resize(16,12,antialias=True)|value_range(-1,1)"
 PLAIN = SPEC.replace("(scaled=True)", "")
@@ -95,17 +91,8 @@ def test_parity_eager_tf_data_decoded_before_and_served_signature(saved, request
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory):
     """A model exported with scaled decoding whose `features` are the preprocessed pixels, as the server loads it."""
-    preprocessing = Preprocessing(SPEC)
-    inputs = keras.Input(preprocessing.output_shape)
-    pixels = keras.layers.Flatten(name=FEATURES)(inputs)
-    network = keras.Model(inputs, keras.layers.Dense(2)(pixels))
-    folder = tmp_path_factory.mktemp("scaled")
-    labels = folder / "labels.txt"
-    labels.write_text("a\nb\n")
-    ServingModule(network, ["a", "b"], labels, preprocessing, BatchingConfig(), top_k=2).save(folder / "model")
-    model = load_saved_model(str(folder / "model"))
-    yield model
-    model.close()
+    with served_pixels(SPEC, tmp_path_factory.mktemp("scaled")) as model:
+        yield model
 
 
 def test_the_limit_is_on_the_full_size() -> None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import io
 import struct
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from served_pixels import served_pixels
 
-from vitrine_export.models import FEATURES
 from vitrine_export.preprocessing import Preprocessing
-from vitrine_export.recipe import BatchingConfig
-from vitrine_export.signatures import ServingModule
-from vitrine_serving.embedded.inference.saved_model import load_saved_model
 
 SPEC = "decode|resize(16,12)|value_range(-1,1)"
 FORMATS = [
@@ -40,17 +36,8 @@ FORMATS = [
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory):
     """A saved model whose `features` are the preprocessed pixels themselves."""
-    preprocessing = Preprocessing(SPEC)
-    inputs = keras.Input(preprocessing.output_shape)
-    pixels = keras.layers.Flatten(name=FEATURES)(inputs)
-    network = keras.Model(inputs, keras.layers.Dense(2)(pixels))
-    folder = tmp_path_factory.mktemp("pixels")
-    labels = folder / "labels.txt"
-    labels.write_text("a\nb\n")
-    ServingModule(network, ["a", "b"], labels, preprocessing, BatchingConfig(), top_k=2).save(folder / "model")
-    model = load_saved_model(str(folder / "model"))
-    yield model
-    model.close()
+    with served_pixels(SPEC, tmp_path_factory.mktemp("pixels")) as model:
+        yield model
 
 
 @pytest.mark.parametrize(("mode", "format"), FORMATS)

@@ -17,10 +17,10 @@ from PIL import Image
 from vitrine_export.augmentation import Augmentation
 from vitrine_export.datasets.checks import reason_of
 from vitrine_export.datasets.index import DatasetIndex, Picture
-from vitrine_export.decoding import DEFAULT_MAX_PIXELS, Decoder
+from vitrine_export.decoding import Decoder
 from vitrine_export.errors import RunError
 from vitrine_export.evaluation.predictions import Predictions
-from vitrine_export.preprocessing import Preprocessing, parse_call
+from vitrine_export.preprocessing import Preprocessing
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 _SIDE = 288
@@ -88,7 +88,7 @@ def examples_of(
             predictions.pictures[position].path,
             predictions.pictures[position].label,
             predictions.top(position, 3),
-            _thumbnail(index.file(predictions.pictures[position]), preprocessing.spec),
+            _thumbnail(index.file(predictions.pictures[position]), preprocessing.max_pixels),
         )
         for position in positions
     ]
@@ -112,19 +112,17 @@ def augmented_examples(index: DatasetIndex, preprocessing: Preprocessing, augmen
     return rows
 
 
-def _thumbnail(path: Path, spec: str) -> Pixels:
+def _thumbnail(path: Path, max_pixels: int) -> Pixels:
     # The network's own decoder: what it makes of grey, CMYK, 16 bits or a turned camera is what is shown.
-    picture = Image.fromarray(_decoded(path, _decoder_of(spec)).numpy())
+    picture = Image.fromarray(_decoded(path, _thumbnail_decoder(max_pixels)).numpy())
     picture.thumbnail((_SIDE, _SIDE))
     return np.asarray(picture)
 
 
 @cache
-def _decoder_of(spec: str) -> Decoder:
-    """The decoder that `spec` names; of a large JPEG it gives no more than a thumbnail needs."""
-    _, positional, named = parse_call(spec.split("|")[0])
-    limit = (*positional, named.get("max_pixels", DEFAULT_MAX_PIXELS))[0]
-    return Decoder(limit, target=(_SIDE, _SIDE))
+def _thumbnail_decoder(max_pixels: int) -> Decoder:
+    """Of a large JPEG it gives no more than a thumbnail needs. One for all: it is compiled at its first picture."""
+    return Decoder(max_pixels, target=(_SIDE, _SIDE))
 
 
 def _decoded(path: Path, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
