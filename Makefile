@@ -10,6 +10,8 @@ REST_PORT ?= 8501
 IMAGE     ?=
 SET       ?=
 BENCH     ?= embedded
+VERSION   ?=
+PROFILE   ?=
 PYTHON    ?= python3
 
 VENV := .venv
@@ -18,25 +20,27 @@ RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
 # Recipes read these from the environment, so that no value is ever taken for shell syntax.
-export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE SET BENCH
+export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE SET BENCH VERSION PROFILE
 
 EXPORT  = $(BIN)/vitrine-export
 TRAINED = --recipe "$$RECIPE" --name "$$MODEL"
 # SET holds words without blanks; the shell splits it and does nothing else with it (set -f: no globbing).
 CHANGED = $(TRAINED) $${DATA:+--data "$$DATA"} $${SET:+--set $$SET}
 SERVER  = --models "$$MODELS" --model "$$MODEL" --engine "$$ENGINE" --grpc-port "$$GRPC_PORT" --rest-port "$$REST_PORT"
+LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header
+LOCKED  = $(LOCK) -c requirements/run.txt
 ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo data features search train export tensorboard serve predict status bench test lint format lock protos clean install
+.PHONY: help demo data features search train export tensorboard serve predict status images up down logs bench test test-containers lint format lock protos clean install
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: RECIPE=$$RECIPE DATA=$$DATA MODELS=$$MODELS MODEL=$$MODEL ENGINE=$$ENGINE"
-	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE SET=$$SET BENCH=$$BENCH PYTHON=$(PYTHON)"
+	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE SET=$$SET BENCH=$$BENCH VERSION=$$VERSION PROFILE=$$PROFILE PYTHON=$(PYTHON)"
 
 demo: train export ## train, export, serve and ask, from nothing to a first classification
 	@$(BIN)/python -m vitrine_serving.demo $(SERVER)
@@ -72,6 +76,18 @@ predict: $(RUN) ## classify IMAGE=some.png on the running server
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
 
+images: ## build the container images: client, serving, ui, train
+	@docker compose --profile embedded --profile train build
+
+up: ## containers, in the background: PROFILE=cpu, gpu or embedded, and any of monitoring, load, train
+	@docker/up.bash
+
+down: ## stop and remove the containers; models, runs and what was measured stay
+	@docker compose --profile '*' down --remove-orphans
+
+logs: ## follow what the containers say
+	@docker compose --profile '*' logs --follow --tail 100 $(ARGS)
+
 bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
@@ -79,18 +95,28 @@ bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downsc
 test: $(DEV) ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(DEV) ## ruff and mypy
+test-containers: $(DEV) ## run the tests that need Docker: images, compose, a server that hangs
+	@$(BIN)/python -m pytest tests/containers $(ARGS)
+
+lint: $(DEV) ## ruff, mypy, hadolint, yamllint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile.*
+	@$(BIN)/yamllint --strict .
 
 format: $(DEV) ## let ruff put the code in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/run.in -o requirements/run.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
+	$(LOCK) requirements/run.in -o requirements/run.txt
+	$(LOCKED) requirements/dev.in -o requirements/dev.txt
+	$(LOCKED) requirements/build.in -o requirements/build.txt
+	$(LOCKED) requirements/client.in -o requirements/client.txt
+	$(LOCKED) --override requirements/cpu-overrides.in requirements/serving.in -o requirements/serving.txt
+	$(LOCKED) --override requirements/cpu-overrides.in requirements/train-cpu.in -o requirements/train-cpu.txt
+	$(LOCKED) requirements/train-gpu.in -o requirements/train-gpu.txt
 
 protos: ## generate the client's wire messages from their .proto files
 	clients/generate_protos.sh
