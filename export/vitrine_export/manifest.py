@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import subprocess
@@ -15,6 +16,10 @@ from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
 
 from vitrine_export.datasets.index import DatasetIndex
 from vitrine_export.digests import sha256_of
@@ -26,7 +31,6 @@ from vitrine_export.runs import write_json
 
 FILE = "assets.extra/manifest.json"
 CARD = "assets.extra/MODEL_CARD.md"
-_LIBRARIES = ("tensorflow", "keras", "numpy", "vitrine-export")
 
 
 def describe(
@@ -43,7 +47,7 @@ def describe(
         "description": recipe.description,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git_commit": _git_commit(),
-        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "libraries": _libraries(),
         "python": platform.python_version(),
         "recipe": recipe.model_dump(mode="json"),
         "dataset": {
@@ -114,10 +118,16 @@ def _digest(file: Path) -> str:
     return f"sha256:{sha256_of(file)}"
 
 
+def _libraries() -> dict[str, str]:
+    # Asked of the modules: TensorFlow's distribution may be called tensorflow-cpu.
+    versions = {module.__name__: str(module.__version__) for module in (tf, keras, np)}
+    return {**versions, "vitrine-export": importlib.metadata.version("vitrine-export")}
+
+
 def _git_commit() -> str | None:
-    """The commit of the working directory, where the recipe usually lies; None outside a repository."""
+    """The commit of the working directory, where the recipe usually lies; else GIT_COMMIT's, for containers."""
     try:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("GIT_COMMIT") or None
     return done.stdout.strip()

@@ -109,7 +109,12 @@ def _with_session_parallelism(flags: Flags) -> Flags:
 
 def _version() -> str:
     """TensorFlow Serving's two lines, with this program as what semantic versioning calls build metadata."""
-    ours, api, library = map(metadata.version, ("vitrine-serving", "tensorflow-serving-api", "tensorflow"))
+    ours, api = map(metadata.version, ("vitrine-serving", "tensorflow-serving-api"))
+    try:
+        library = metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:
+        # The same without CUDA, under another name.
+        library = metadata.version("tensorflow-cpu")
     return f"TensorFlow ModelServer: {api}+{PROGRAM}.{ours}\nTensorFlow Library: {library}\n"
 
 
