@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from vitrine_serving.arguments import server_arguments, server_options
+from vitrine_serving.config.arguments import add_config
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
 from vitrine_serving.model_store import newest_version
@@ -18,6 +19,7 @@ examples:
   vitrine-serving up                                  serve models/digits on ports 8500 (gRPC) and 8501 (REST)
   vitrine-serving up --model flowers --engine docker
   vitrine-serving up --models /srv/models --grpc-port 9000 --rest-port 9001
+  vitrine-serving config write --models models --model digits=3 --out config
 
 exit codes: 0 done, 1 failed, 2 wrong usage
 """
@@ -26,7 +28,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="vitrine-serving",
-        description="Serve the newest version of a model, and each newer one that is published.",
+        description="Serve a model store: the newest version of a model, or pinned versions by configuration files.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     up.set_defaults(run=_up)
+    add_config(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

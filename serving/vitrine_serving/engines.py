@@ -5,7 +5,6 @@ An engine only knows how to be started; all three take the same flags and speak 
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitrine_serving.config.flags import cpu_flags, load_flags, port_flags
 from vitrine_serving.errors import CommandError
 
 BINARY = "tensorflow_model_server"
@@ -32,17 +32,12 @@ class ServerOptions:
 
     def flags(self, base_path: str, grpc_port: int, rest_port: int) -> list[str]:
         """TensorFlow Serving's flags; the paths and ports as the server sees them."""
-        # TensorFlow's own choice of threads halves the throughput of small models on a CPU.
         return [
-            f"--port={grpc_port}",
-            f"--rest_api_port={rest_port}",
+            *port_flags(grpc_port, rest_port),
             f"--model_name={self.model}",
             f"--model_base_path={base_path}",
-            "--tensorflow_intra_op_parallelism=1",
-            f"--tensorflow_inter_op_parallelism={os.cpu_count() or 1}",
-            # Versions are published whole: one that cannot be loaded stays so, and is better told of at once than
-            # after five minutes.
-            "--max_num_load_retries=0",
+            *cpu_flags(),
+            *load_flags(),
         ]
 
 

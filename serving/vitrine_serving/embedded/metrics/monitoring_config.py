@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf import descriptor_pb2
+from vitrine_serving.config import messages
+from vitrine_serving.config.monitoring import METRICS_PATH
+from vitrine_serving.embedded.text_protos import read_text_proto
 
-from vitrine_serving.embedded.text_protos import PACKAGE, message_class, new_file, read_text_proto
-
-DEFAULT_PATH = "/monitoring/prometheus/metrics"
+DEFAULT_PATH = METRICS_PATH
 
 
 @dataclass(frozen=True)
@@ -22,24 +21,6 @@ class MonitoringConfig:
 
 def read_monitoring_config(path: str) -> MonitoringConfig:
     """Read the file `path`; raises ServingError as `read_text_proto` does."""
-    config = read_text_proto(path, _message_class()())
+    config = read_text_proto(path, messages.MonitoringConfig())
     prometheus = config.prometheus_config
     return MonitoringConfig(prometheus.enable, prometheus.path or DEFAULT_PATH)
-
-
-def _message_class() -> Any:
-    field = descriptor_pb2.FieldDescriptorProto
-    optional = field.LABEL_OPTIONAL
-    file = new_file()
-    prometheus = file.message_type.add(name="PrometheusConfig")
-    prometheus.field.add(name="enable", number=1, type=field.TYPE_BOOL, label=optional)
-    prometheus.field.add(name="path", number=2, type=field.TYPE_STRING, label=optional)
-    monitoring = file.message_type.add(name="MonitoringConfig")
-    monitoring.field.add(
-        name="prometheus_config",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        type_name=f".{PACKAGE}.{prometheus.name}",
-        label=optional,
-    )
-    return message_class(file, monitoring.name)
