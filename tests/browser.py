@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_until
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
@@ -40,6 +41,15 @@ os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 _PATIENCE = 60
+# Windows' number of a key, and what it writes.
+_KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    " ": (32, " "),
+    "ArrowUp": (38, ""),
+    "ArrowDown": (40, ""),
+}
 
 
 @contextlib.contextmanager
@@ -76,21 +86,29 @@ class Browser:
         self._rest = b""
         self._pages: dict[str, Page] = {}
 
-    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
-        """The page in the file `path`, loaded, in a window of that size."""
+    def open(self, path: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
+        """The page in the file `path`, or at that URL, loaded, in a window of that size."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = self._pages[session] = Page(self, session)
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log"):
             page.call(f"{domain}.enable")
+        # Without the bodies of requests, which may be pictures.
+        page.call("Network.enable", {"maxPostDataSize": 1})
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         page.call("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", {"features": [scheme]})
-        page.call("Page.navigate", {"url": path.resolve().as_uri()})
+        page.call("Page.navigate", {"url": path if isinstance(path, str) else path.resolve().as_uri()})
         while not page.is_loaded:
             self._take(self._read())
         return page
+
+    def close(self, session: str) -> None:
+        """Ends a page, which would go on asking its server."""
+        target = self.call("Target.getTargetInfo", session=session)["targetInfo"]["targetId"]
+        self.call("Target.closeTarget", {"targetId": target})
+        del self._pages[session]
 
     def call(self, method: str, parameters: dict[str, Any] | None = None, session: str | None = None) -> dict[str, Any]:
         self._number += 1
@@ -131,6 +149,8 @@ class Page:
     problems: list[str] = field(default_factory=list)
     """What the console shows: errors, warnings, and what the page's security policy has stopped."""
     is_loaded: bool = False
+    files_asked_for: int = 0
+    """How often a dialog for files has been opened, where Page.setInterceptFileChooserDialog is on."""
 
     def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         return self.browser.call(method, parameters, self.session)
@@ -141,6 +161,32 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def wait_for(self, script: str, what: str = "") -> Any:
+        """The value of `script` as soon as it is truthy; `what` says what is waited for."""
+        return wait_until(lambda: self.evaluate(script), what or script, _PATIENCE)
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """What a person does with the dialog of a file input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", {"nodeId": root, "selector": selector})["nodeId"]
+        self.call("DOM.setFileInputFiles", {"nodeId": node, "files": [str(path) for path in paths]})
+
+    def drop_files(self, x: int, y: int, *paths: Path) -> None:
+        """Drags files over the point `x`, `y` of the window, and drops them there."""
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+    def press(self, key: str) -> None:
+        """One press of a key by its name in the DOM: "Tab", "Enter", "ArrowDown", "a"."""
+        number, text = _KEYS.get(key, (ord(key[0].upper()), key if len(key) == 1 else ""))
+        event = {"key": key, "windowsVirtualKeyCode": number, **({"text": text} if text else {})}
+        self.call("Input.dispatchKeyEvent", {"type": "keyDown", **event})
+        self.call("Input.dispatchKeyEvent", {"type": "keyUp", "key": key, "windowsVirtualKeyCode": number})
+
+    def close(self) -> None:
+        self.browser.close(self.session)
+
     def note(self, method: str, event: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent" and not event["request"]["url"].startswith("data:"):
             self.requests.append(event["request"]["url"])
@@ -148,3 +194,5 @@ class Page:
             self.problems.append(json.dumps(event))
         elif method == "Page.loadEventFired":
             self.is_loaded = True
+        elif method == "Page.fileChooserOpened":
+            self.files_asked_for += 1
