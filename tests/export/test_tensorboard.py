@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import requests
 import tensorflow as tf
+from processes import free_port, wait_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from training_runs import few_pictures, recipe_for
@@ -24,6 +28,28 @@ def events(folder: Path) -> EventAccumulator:
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
     found = events(folder).Tensors(tag)
     return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in found]
+
+
+def test_the_program_shows_a_trainings_logs(tmp_path: Path) -> None:
+    with tf.summary.create_file_writer(str(tmp_path / "digits")).as_default():
+        tf.summary.scalar("loss", 1.0, step=1)
+    port = free_port()
+    command = [Path(sys.executable).with_name("tensorboard"), "--logdir", tmp_path, "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        program = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+
+        def runs() -> list[str]:
+            assert program.poll() is None, (tmp_path / "log").read_text()
+            try:
+                return requests.get(f"http://localhost:{port}/data/runs", timeout=30).json()
+            except requests.ConnectionError:
+                return []
+
+        assert wait_until(runs, "TensorBoard has read the logs") == ["digits"]
+    finally:
+        program.terminate()
+        program.wait()
 
 
 def test_curves_pictures_and_hyperparameters(
