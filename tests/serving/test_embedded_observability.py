@@ -113,6 +113,16 @@ def test_requests_are_counted_by_version_too(server):
     assert {re.search('version="(.*?)"', labels)[1] for labels in grown} == {"1"}
 
 
+def test_a_request_that_fails_counts_for_the_version_it_had_reached(server):
+    before = metrics(server)
+    status_of(lambda: server.predict({"z": np.ones(1, np.float32)}))
+    server.post({"instances": ["one"]})
+    server.post({"signature_name": "none", "instances": [1]})
+    grown = growth(before, metrics(server), "vitrine_request_count")
+    assert sum(grown.values()) == 3
+    assert {re.search('version="(.*?)"', labels)[1] for labels in grown} == {"1"}
+
+
 def logged(folder: Path, request_id: str) -> dict[str, object]:
     """The one line about a request, which is written before its answer is sent."""
     lines = [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]

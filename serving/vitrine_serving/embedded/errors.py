@@ -53,19 +53,26 @@ _HTTP_STATUS: dict[Code, int] = {
 
 
 class ServingError(Exception):
-    """A request or a load that failed, with the reason a client is told."""
+    """A request or a load that failed, with the reason a client is told.
+
+    `version` is the model's version that the request had reached, if any: a label, or no word about it, may have
+    been all that the request said.
+    """
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.version: int | None = None
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
 
     def untraced(self) -> ServingError:
         """The same to a client, without the traceback that would keep the frames it went through in memory."""
-        return ServingError(self.code, self.message)
+        copy = ServingError(self.code, self.message)
+        copy.version = self.version
+        return copy
 
 
 class SignatureNotFoundError(ServingError):

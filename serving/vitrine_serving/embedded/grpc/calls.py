@@ -93,7 +93,7 @@ def surrounded(
             logger.exception("A %s failed", method)
             error = internal_error()
         if metrics is not None:
-            model, version, signature = _asked(request, response)
+            model, version, signature = _asked(request, response, error)
             code = Code.OK if error is None else error.code
             seconds = time.perf_counter() - started
             metrics.request_finished(model, version, signature, method, "GRPC", code, seconds)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def _record(
     traced = [(key, metadata[key]) for key in (_REQUEST_ID, _TRACEPARENT) if key in metadata]
     if traced:
         context.set_trailing_metadata(traced)
-    model, version, signature = _asked(request, response)
+    model, version, signature = _asked(request, response, error)
     return Call(
         method=method,
         code=(Code.OK if error is None else error.code).name,
@@ -138,15 +138,16 @@ def _record(
     )
 
 
-def _asked(request: Any, response: Any) -> tuple[str, int | None, str]:
+def _asked(request: Any, response: Any, error: ServingError | None) -> tuple[str, int | None, str]:
     """Model and version of a call, as the answer says or else as the request does, and the signature that answered."""
+    reached = error.version if error is not None else None
     for message in (response, request):
         spec = getattr(message, "model_spec", None)
         if spec is not None and spec.name:
-            version = spec.version.value if spec.HasField("version") else None
+            version = spec.version.value if spec.HasField("version") else reached
             return spec.name, version, spec.signature_name if message is response else ""
     tasks = getattr(request, "tasks", ())
-    return (tasks[0].model_spec.name if tasks else ""), None, ""
+    return (tasks[0].model_spec.name if tasks else ""), reached, ""
 
 
 class Limited(grpc.GenericRpcHandler):

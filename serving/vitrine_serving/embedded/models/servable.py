@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from vitrine_serving.embedded.errors import ServingError
 from vitrine_serving.embedded.inference.model import Model
 
 
@@ -38,7 +39,9 @@ class Servable:
         """The servable as `acquire`d; leaving the block releases it."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, ServingError):
+            error.version = self.version
         self.release()
 
     def close(self, timeout: float | None = None) -> bool:

@@ -58,7 +58,7 @@ class ModelApi:
         try:
             answer = self._answer(request, route)
         except ServingError as error:
-            answer = failure(error, route.target.version)
+            answer = failure(error, route.target.version if error.version is None else error.version)
         except BodyTooLargeError as error:
             answer = Answer(json_error(413, str(error)), Code.INVALID_ARGUMENT, str(error))
         except Exception:
@@ -97,9 +97,9 @@ class ModelApi:
             )
         except SignatureNotFoundError as error:
             # TensorFlow Serving's REST API looks the signature up itself, with words of its own.
-            raise invalid_argument(
-                f'Serving signature name: "{error.signature_name}" not found in signature def'
-            ) from error
+            refusal = invalid_argument(f'Serving signature name: "{error.signature_name}" not found in signature def')
+            refusal.version = error.version
+            raise refusal from error
         body = responses.predict_response(prediction.outputs, parsed.format)
         return Answer(Response(200, body), Code.OK, "", prediction.version, prediction.signature_name)
 
