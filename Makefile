@@ -92,8 +92,8 @@ bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downsc
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
 # Files of tests side by side: most of them wait for a process of their own.
-test: $(DEV) ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(DEV) ## run all tests that need no Docker
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/containers $(ARGS)
 
 test-containers: $(DEV) ## run the tests that need Docker: images, compose, a server that hangs
 	@$(BIN)/python -m pytest tests/containers $(ARGS)

@@ -1,0 +1,29 @@
+"""What `make up` refuses before it starts anything."""
+
+from __future__ import annotations
+
+import pytest
+from stack import Stack
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        ("cpu embedded", "only one of cpu embedded at a time"),
+        ("cpus", "PROFILE=cpus is unknown; there are gpu, cpu, embedded, monitoring, load, train"),
+        ("load", "no server is up; name one too"),
+    ],
+)
+def test_profiles_that_make_no_sense_are_refused(stack: Stack, profile: str, reason: str) -> None:
+    stack.down()
+    done = stack.make("up", f"PROFILE={profile}")
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert stack.compose("--profile", "*", "ps", "--all", "--quiet").stdout == ""
+
+
+def test_without_an_engine_up_says_so(stack: Stack) -> None:
+    lost = Stack({**stack.environment, "DOCKER_HOST": "unix:///nowhere/docker.sock"}, stack.folder)
+    done = lost.make("up", "PROFILE=embedded")
+    assert done.returncode != 0
+    assert "the Docker engine does not answer" in done.stderr
