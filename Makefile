@@ -80,7 +80,7 @@ images: ## build the container images: client, serving, ui, train
 	@docker compose --profile embedded --profile train build
 
 up: ## containers, in the background: PROFILE=cpu, gpu or embedded, and any of monitoring, load, train
-	@docker/up.bash
+	@$(PYTHON) docker/up.py
 
 down: ## stop and remove the containers; models, runs and what was measured stay
 	@docker compose --profile '*' down --remove-orphans

@@ -12,7 +12,11 @@ import pytest
 from processes import free_port
 from stack import REPOSITORY, TAG, Stack
 
+from vitrine_export.datasets.digits import write_digits
+
 KIT = REPOSITORY.parent / "shared" / "k8s"
+# Where the kit's engine lives.
+LAB = Path(os.environ.get("VITRINE_LAB", "/var/tmp/vitrine-lab"))
 STANDINS = Path(__file__).with_name("standins")
 # What stands in for images that no registry can be asked for; only ever built into the kit's own engine.
 _STANDINS = {
@@ -33,7 +37,7 @@ def docker() -> Iterator[dict[str, str]]:
         pytest.skip("needs a Docker engine with compose, or ../shared/k8s and root")
     up = subprocess.run([KIT / "engine-up"], stdout=subprocess.PIPE, text=True, check=True)
     lines = [line.removeprefix("export ") for line in up.stdout.splitlines()]
-    yield {**os.environ, **dict(line.split("=", 1) for line in lines), "VITRINE_KIT": str(KIT)}
+    yield {**os.environ, **dict(line.split("=", 1) for line in lines)}
     subprocess.run([KIT / "engine-down"], check=True)
 
 
@@ -51,7 +55,7 @@ def images(docker: dict[str, str]) -> dict[str, str]:
     """The environment, once `make images` has built all of ours, under a tag of the tests' own."""
     environment = {**docker, "VITRINE_TAG": TAG}
     subprocess.run(["make", "images"], cwd=REPOSITORY, env=environment, check=True)
-    if "VITRINE_KIT" in docker:
+    if str(LAB) in docker.get("DOCKER_HOST", ""):
         command = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
         shown = subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
         for service in json.loads(shown.stdout)["services"].values():
@@ -68,8 +72,9 @@ def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("stack")
     # Containers write there as a user that this machine does not know.
     folder.chmod(0o755)
+    (folder / "models").mkdir()
+    write_digits(folder / "data")
     for name in ("models", "data"):
-        (folder / name).mkdir()
         (folder / name).chmod(0o777)
     ports = {
         f"{name}_PORT": str(free_port())
@@ -80,7 +85,7 @@ def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
         **ports,
         "COMPOSE_PROJECT_NAME": f"vitrine-test-{folder.parent.name}",
         "MODELS": str(folder / "models"),
-        "DATA": "",
+        "DATA": str(folder / "data"),
         "HEALTH_INTERVAL": "1s",
     }
     started = Stack(environment, folder)

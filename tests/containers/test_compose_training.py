@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 
 from processes import wait_until
 from stack import REPOSITORY, Stack
 
 
 def test_up_train_publishes_a_version_that_is_not_roots(stack: Stack, trained: str) -> None:
-    assert "models/digits/1" in trained
+    assert f"curves      http://127.0.0.1:{stack.environment['TENSORBOARD_PORT']}" in trained
     version = stack.models / "digits" / "1"
     assert (version / "saved_model.pb").is_file()
     assert (version / "saved_model.pb").stat().st_uid == 10001
@@ -20,6 +21,8 @@ def test_up_train_publishes_a_version_that_is_not_roots(stack: Stack, trained: s
 
 
 def test_tensorboard_shows_the_training(stack: Stack, trained: str) -> None:
+    started = stack.compose("--profile", "train", "up", "--detach", "--wait", "tensorboard")
+    assert started.returncode == 0, started.stderr
     runs = wait_until(lambda: stack.get("TENSORBOARD", "/data/runs").json(), "TensorBoard has read the logs")
     assert any("digits" in run for run in runs)
 
@@ -45,7 +48,7 @@ def test_docker_stop_keeps_the_checkpoint_and_the_next_run_goes_on(stack: Stack,
         wait_until(lambda: "val_accuracy" in said(), "an epoch is over")
         stack.docker("stop", "--time", "100", number)
         assert "interrupted after epoch" in said()
-        assert json.loads(stack.docker("inspect", number).stdout)[0]["State"]["ExitCode"] == 130
+        assert json.loads(stack.docker("inspect", number).stdout)[0]["State"]["ExitCode"] == 128 + signal.SIGTERM
     finally:
         stack.docker("rm", "--force", number)
     again = stack.compose("run", "--rm", "train", *command)

@@ -44,6 +44,16 @@ def test_the_client_image_has_no_tensorflow_and_both_commands(images: dict[str, 
     assert "--transport" in run(images, "--entrypoint", "python", image, "-m", "vitrine_client.load", "--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "base", "megabytes"), [("client", "python:3.11-slim-bookworm", 250), ("ui", "debian:bookworm-slim", 30)]
+)
+def test_an_image_without_tensorflow_is_small(images: dict[str, str], name: str, base: str, megabytes: int) -> None:
+    command = ["docker", "image", "inspect", f"vitrine-{name}:{TAG}", base, "--format", "{{.Size}}"]
+    done = subprocess.run(command, env=images, capture_output=True, text=True, check=True)
+    ours, theirs = map(int, done.stdout.split())
+    assert 0 < ours - theirs < megabytes * 1e6
+
+
 def test_the_serving_image_runs_read_only_with_tensorflow_servings_flags(images: dict[str, str]) -> None:
     image = f"vitrine-serving:{TAG}"
     version = run(images, "--read-only", "--cap-drop", "ALL", image, "--version")
