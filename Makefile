@@ -34,7 +34,7 @@ ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo data features search train export tensorboard serve predict status images up down logs bench test test-containers lint format lock protos clean install
+.PHONY: help demo data features search train export tensorboard serve predict status load images up down logs bench test test-containers lint format lock protos clean install
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ down: ## stop and remove the containers; models, runs and what was measured stay
 logs: ## follow what the containers say
 	@docker compose --profile '*' logs --follow --tail 100 $(ARGS)
 
+load: $(RUN) ## load on the running server, from a web page on port 8089, or ARGS="--headless -u 16 -t 1m"
+	@$(BIN)/python -m vitrine_client.load --model "$$MODEL" --models "$$MODELS" --grpc "localhost:$$GRPC_PORT" --rest "localhost:$$REST_PORT" $(ARGS)
+
 bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
@@ -102,7 +105,7 @@ lint: $(DEV) ## ruff, mypy, hadolint, yamllint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/hadolint Dockerfile.*
+	@$(BIN)/hadolint Dockerfile.* tests/containers/standins/*/Dockerfile
 	@$(BIN)/yamllint --strict .
 
 format: $(DEV) ## let ruff put the code in order

@@ -196,3 +196,15 @@ class Page:
             self.is_loaded = True
         elif method == "Page.fileChooserOpened":
             self.files_asked_for += 1
+
+
+def contrast(first: list[float], second: list[float]) -> float:
+    """The contrast ratio of two opaque colours, red, green and blue from 0 to 255, as WCAG 2 defines it."""
+    assert len(first) == len(second) == 3, "no colour shines through"
+
+    def luminance(colour: list[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)

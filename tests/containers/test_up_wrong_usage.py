@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
-from stack import Stack
+from stack import REPOSITORY, Stack
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,10 @@ def test_without_an_engine_up_says_so(stack: Stack) -> None:
     done = lost.make("up", "PROFILE=embedded")
     assert done.returncode != 0
     assert "the Docker engine does not answer" in done.stderr
+
+
+def test_without_docker_up_says_what_else_there_is() -> None:
+    command = [sys.executable, REPOSITORY / "docker" / "up.py"]
+    done = subprocess.run(command, env={"PATH": "/nowhere"}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "make up: no docker on PATH; install Docker, or use `make serve`, which needs none\n"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import Browser, Page, chromium
+from browser import Browser, Page, chromium, contrast
 from colours import HISTORY, PREPROCESSING, colour_index, colour_network
 
 from vitrine_export import model_card
@@ -155,16 +155,7 @@ def test_text_has_enough_contrast(browser: Browser, reports: dict[int, Path], da
     )
     assert len(pairs) > 50
     # WCAG 2.2, 1.4.3: 4.5 to 1.
-    assert [(text, round(found, 2)) for text, *colours in pairs if (found := _contrast(*colours)) < 4.5] == []
-
-
-def _contrast(first: list[int], second: list[int]) -> float:
-    def luminance(colour: list[int]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
+    assert [(text, round(found, 2)) for text, *colours in pairs if (found := contrast(*colours)) < 4.5] == []
 
 
 def test_the_model_card_shows_what_the_manifest_holds() -> None:

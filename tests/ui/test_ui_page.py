@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, Page
+from browser import Browser, Page, contrast
 from processes import wait_until
 from ui_pages import TROUBLE, cards, open_page, pick
 from ui_site import Site
@@ -184,19 +184,8 @@ def test_text_has_enough_contrast(
     texts = {text for text, *_ in pairs}
     assert {"failed", "it is broken", "available", "cat", "Choose pictures", "Remove all"} <= texts
     # WCAG 2.2, 1.4.3: 4.5 to 1.
-    assert [(text, round(found, 2)) for text, *both in pairs if (found := _contrast(*both)) < 4.5] == []
+    assert [(text, round(found, 2)) for text, *both in pairs if (found := contrast(*both)) < 4.5] == []
     page.close()
-
-
-def _contrast(first: list[float], second: list[float]) -> float:
-    assert len(first) == len(second) == 3, "no colour shines through"
-
-    def luminance(colour: list[float]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_small_screen_shows_it_without_scrolling_sideways(
