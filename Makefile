@@ -94,9 +94,9 @@ load: $(RUN) ## load on the running server, from a web page on port 8089, or ARG
 bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
-# Files of tests side by side: most of them wait for a process of their own.
+# Files of tests side by side: most of them wait for a process of their own. In their order, for few tests may be long.
 test: $(DEV) ## run all tests that need no Docker
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/containers $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/containers $(ARGS)
 
 test-containers: $(DEV) ## run the tests that need Docker: images, compose, a server that hangs
 	@$(BIN)/python -m pytest tests/containers $(ARGS)

@@ -139,6 +139,14 @@ def test_the_readmes_client_code_runs(serving: str, workspace: Workspace) -> Non
     assert done.stdout.startswith("7 ")
 
 
+def test_load_asks_over_both_transports(serving: str, workspace: Workspace) -> None:
+    done = workspace.make("load", "ARGS=--headless -u 2 -r 2 -t 2s --only-summary")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"gRPC     classify", "REST     classify"} <= {
+        line[:17] for line in (done.stdout + done.stderr).splitlines()
+    }
+
+
 def test_values_are_never_shell_code(serving: str, workspace: Workspace) -> None:
     folder = workspace.folder / 'daisy\'s "own" pictures'
     folder.mkdir()
