@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SERVERS = {"gpu": "serving", "cpu": "serving-cpu", "embedded": "serving-embedded"}
 TRAINING = ("train", "train-gpu")
 OTHERS = ("monitoring", "load")
+# Of docker-compose.yml, unless VITRINE_USER says another.
+CONTAINER_USER = "10001:10001"
 # What is told of a profile's services once they are up: title, service, port inside.
 PAGES = {
     "monitoring": [("dashboard", "grafana", 3000), ("Prometheus", "prometheus", 9090)],
@@ -26,8 +30,12 @@ PAGES = {
 }
 
 
+# The first whose `ps --format json` prints a line for each container.
+LEAST_COMPOSE = (2, 21)
+
+
 def main() -> None:
-    architecture = engine_architecture()
+    architecture, cpus = engine()
     # TensorFlow Serving's images are for amd64 only.
     usual = "cpu" if architecture == "x86_64" else "embedded"
     profiles = os.environ.get("PROFILE", "").split() or [usual]
@@ -40,7 +48,7 @@ def main() -> None:
         fail(f"PROFILE: only one of {' '.join(chosen)} at a time; they are the same service on the same ports", 2)
     if chosen and chosen != ["embedded"] and architecture != "x86_64":
         fail(f"PROFILE={chosen[0]}: TensorFlow Serving has no image for {architecture}; use PROFILE=embedded", 2)
-    prepare_environment()
+    prepare_environment(cpus)
     for profile in profiles:
         if profile in TRAINING:
             train(profile)
@@ -49,21 +57,26 @@ def main() -> None:
         serve(chosen, others, usual)
 
 
-def engine_architecture() -> str:
-    """Of the Docker engine, such as x86_64. Ends the process where there is no engine, or no compose."""
+def engine() -> tuple[str, int]:
+    """The Docker engine's architecture, such as x86_64, and CPUs. Ends the process without engine or compose."""
     try:
-        if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
-            fail("this docker has no `docker compose`; install its compose plugin")
+        told = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
     except FileNotFoundError:
         fail("no docker on PATH; install Docker, or use `make serve`, which needs none")
-    told = subprocess.run(["docker", "info", "--format", "{{.Architecture}}"], capture_output=True, text=True)
-    if told.returncode or not told.stdout.strip():
+    if told.returncode:
+        fail("this docker has no `docker compose`; install its compose plugin")
+    version = re.match(r"v?(\d+)\.(\d+)", told.stdout)
+    if version and tuple(map(int, version.groups())) < LEAST_COMPOSE:
+        fail(f"docker compose {told.stdout.strip()} is too old; install 2.21 or newer")
+    told = subprocess.run(["docker", "info", "--format", "{{.Architecture}} {{.NCPU}}"], capture_output=True, text=True)
+    architecture, _, cpus = told.stdout.strip().partition(" ")
+    if told.returncode or not cpus.isdecimal() or cpus == "0":
         fail("the Docker engine does not answer; is it running, and may you use it (docker info)?")
-    return told.stdout.strip()
+    return architecture, int(cpus)
 
 
-def prepare_environment() -> None:
-    """What make and people say, as compose wants it."""
+def prepare_environment(cpus: int) -> None:
+    """What make and people say, as compose wants it, on an engine of that many CPUs."""
     environment = os.environ
     # make exports its variables even where they are empty.
     for name in ("VERSION", "MODEL", "RECIPE", "GRPC_PORT", "REST_PORT"):
@@ -76,13 +89,21 @@ def prepare_environment() -> None:
     # What training writes belongs to whoever asked for it; root inside a container is nobody's wish.
     if not environment.get("VITRINE_USER") and os.getuid() != 0:
         environment["VITRINE_USER"] = f"{os.getuid()}:{os.getgid()}"
+    for name in ("SERVING_CPUS", "TRAIN_CPUS"):
+        given = environment.get(name)
+        if given and not (given.isdecimal() and 1 <= int(given) <= cpus):
+            fail(f"{name}={given}: give a whole number from 1 to {cpus}, the CPUs of the Docker engine", 2)
+        # Less than docker-compose.yml takes when it is not told.
+        if not given and cpus < 4:
+            environment[name] = str(cpus)
     os.chdir(REPOSITORY)
 
 
 def train(profile: str) -> None:
     """Train, export, bless and publish the recipe; each step ends the process where it fails."""
-    for name in ("MODELS", "DATA"):
-        Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
+    provide_folder("MODELS")
+    if not os.environ["PICTURES_GIVEN"]:
+        provide_folder("DATA")
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     os.environ["GIT_COMMIT"] = head.stdout.strip()
     recipe = ["--recipe", os.environ.get("RECIPE", "recipes/digits.yaml")]
@@ -98,6 +119,26 @@ def train(profile: str) -> None:
     if profile == "train":
         must("--profile", profile, "up", "--detach", "--wait", "tensorboard")
         say("curves", f"http://{address(['--profile', profile], 'tensorboard', 6006)}")
+
+
+def provide_folder(name: str) -> None:
+    """The folder that variable `name` says, made where it is missing; one that the container can write to."""
+    folder = Path(os.environ[name])
+    made = not folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.getuid() != 0:
+        return
+    user, _, group = os.environ.get("VITRINE_USER", CONTAINER_USER).partition(":")
+    if not (user.isdecimal() and (group or "0").isdecimal()):
+        fail(f"VITRINE_USER={os.environ['VITRINE_USER']}: give numbers, such as {CONTAINER_USER}", 2)
+    if made:
+        os.chown(folder, int(user), int(group or -1))
+    told = folder.stat()
+    if told.st_uid != int(user) and not told.st_mode & stat.S_IWOTH:
+        fail(
+            f"{name}: {folder} belongs to user {told.st_uid} and is not for user {user}, as whom containers run; "
+            f"`chown {user} {folder}`, or say VITRINE_USER={told.st_uid}:{told.st_gid} if that is not root"
+        )
 
 
 def serve(chosen: list[str], others: list[str], usual: str) -> None:
@@ -127,7 +168,7 @@ def serve(chosen: list[str], others: list[str], usual: str) -> None:
     if compose(*active, "run", "--rm", "--no-TTY", "config").returncode:
         fail("nothing was started; the reason is above")
     if before and before != pinned():
-        say_aside("other versions than the server has: it is started anew")
+        say_aside(f"the server is started anew: it has {in_line(before)}, wanted is {in_line(pinned())}")
         must(*active, "stop", server)
     wait = os.environ.get("WAIT_SECONDS", "600")
     if compose(*active, "up", "--detach", "--wait", "--wait-timeout", wait).returncode:
@@ -137,6 +178,10 @@ def serve(chosen: list[str], others: list[str], usual: str) -> None:
     say("REST", f"http://{address(active, server, 8501)}/v1/models")
     for title, service, port in [("web page", "ui", 8080), *(page for other in others for page in PAGES[other])]:
         say(title, f"http://{address(active, service, port)}")
+
+
+def in_line(pinned: str) -> str:
+    return ", ".join(pinned.splitlines())
 
 
 def show_reasons(active: list[str]) -> None:

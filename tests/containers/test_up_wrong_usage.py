@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from stack import REPOSITORY, Stack
@@ -23,6 +25,25 @@ def test_profiles_that_make_no_sense_are_refused(stack: Stack, profile: str, rea
     assert done.returncode != 0
     assert reason in done.stderr
     assert stack.compose("--profile", "*", "ps", "--all", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize("cpus", ["1.5", "0", "100000", "two"])
+def test_cpus_that_a_server_cannot_have_are_refused(stack: Stack, cpus: str) -> None:
+    limited = Stack({**stack.environment, "SERVING_CPUS": cpus}, stack.folder)
+    done = limited.make("up", "PROFILE=embedded")
+    assert done.returncode != 0
+    assert f"SERVING_CPUS={cpus}: give a whole number from 1 to" in done.stderr
+
+
+def test_a_store_that_the_container_could_not_write_to_is_refused_before_training(stack: Stack, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("another user's containers run as that user")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o755)
+    done = stack.make("up", "PROFILE=train", f"MODELS={locked}")
+    assert done.returncode != 0
+    assert f"MODELS: {locked} belongs to user 0 and is not for user 10001" in done.stderr
+    assert f"chown 10001 {locked}" in done.stderr
 
 
 def test_without_an_engine_up_says_so(stack: Stack) -> None:
