@@ -76,8 +76,9 @@ predict: $(RUN) ## classify IMAGE=some.png on the running server
 status: $(RUN) ## show the versions of MODEL on the running server
 	@$(BIN)/vitrine-client status $(ASK)
 
+# One after the other: train and serving have their largest layer in common.
 images: ## build the container images: client, serving, ui, train
-	@docker compose --profile embedded --profile train build
+	@COMPOSE_PARALLEL_LIMIT=1 docker compose --profile embedded --profile train build
 
 up: ## containers, in the background: PROFILE=cpu, gpu or embedded, and any of monitoring, load, train
 	@$(PYTHON) docker/up.py
