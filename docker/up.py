@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -104,9 +105,13 @@ def train(profile: str) -> None:
     provide_folder("MODELS")
     if not os.environ["PICTURES_GIVEN"]:
         provide_folder("DATA")
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    os.environ["GIT_COMMIT"] = head.stdout.strip()
-    recipe = ["--recipe", os.environ.get("RECIPE", "recipes/digits.yaml")]
+    if shutil.which("git"):
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+        os.environ["GIT_COMMIT"] = head.stdout.strip()
+    path = Path(os.environ.get("RECIPE", "recipes/digits.yaml")).resolve()
+    if path.parent != REPOSITORY / "recipes":
+        fail(f"RECIPE={path}: put it into {REPOSITORY / 'recipes'}, which is what the container sees", 2)
+    recipe = ["--recipe", f"recipes/{path.name}"]
     if model := os.environ.get("MODEL"):
         recipe += ["--name", model]
     changes = ["--data", "data"] if os.environ["PICTURES_GIVEN"] else []
@@ -128,7 +133,7 @@ def provide_folder(name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid() != 0:
         return
-    user, _, group = os.environ.get("VITRINE_USER", CONTAINER_USER).partition(":")
+    user, _, group = (os.environ.get("VITRINE_USER") or CONTAINER_USER).partition(":")
     if not (user.isdecimal() and (group or "0").isdecimal()):
         fail(f"VITRINE_USER={os.environ['VITRINE_USER']}: give numbers, such as {CONTAINER_USER}", 2)
     if made:

@@ -46,6 +46,12 @@ def test_a_store_that_the_container_could_not_write_to_is_refused_before_trainin
     assert f"chown 10001 {locked}" in done.stderr
 
 
+def test_a_recipe_that_the_container_would_not_see_is_refused(stack: Stack) -> None:
+    done = stack.make("up", "PROFILE=train", "RECIPE=/elsewhere/flowers.yaml", "MODEL=flowers")
+    assert done.returncode != 0
+    assert "RECIPE=/elsewhere/flowers.yaml: put it into" in done.stderr
+
+
 def test_without_an_engine_up_says_so(stack: Stack) -> None:
     lost = Stack({**stack.environment, "DOCKER_HOST": "unix:///nowhere/docker.sock"}, stack.folder)
     done = lost.make("up", "PROFILE=embedded")
