@@ -32,11 +32,11 @@ def ask_what_is_pinned(environment: MutableMapping[str, str]) -> None:
         return
     try:
         pinned = dict(line.split() for line in Path(path).read_text(encoding="utf-8").splitlines())
-        model = environment.get("MODEL") or next(iter(pinned))
+        first = next(iter(pinned))
     except (OSError, ValueError, StopIteration) as error:
         sys.stderr.write(f"vitrine_client.load: VITRINE_PINNED: {path!r} has no lines of NAME VERSION ({error!r})\n")
         sys.exit(2)
-    environment["MODEL"] = model
+    model = environment["MODEL"] = environment.get("MODEL") or first
     if not environment.get("VITRINE_MODEL_VERSION"):
         environment["VITRINE_MODEL_VERSION"] = pinned.get(model, "")
 
