@@ -8,13 +8,13 @@ get two numbers.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from pathlib import Path
 
 from vitrine_export import manifest
 from vitrine_export.errors import StoreError
 from vitrine_export.staging import staging_folder
+from vitrine_serving.durable import flush
 from vitrine_serving.model_store import local_versions
 
 
@@ -36,7 +36,7 @@ def publish(candidate: Path, models: Path) -> Path:
                 raise StoreError(f"{candidate}: differs from its manifest: {'; '.join(damaged[:5])}; export again")
             _flush(staging)
             version = _take_number(staging, models, described["model"])
-        _flush_folder(folder)
+        flush(folder)
     except shutil.Error as error:
         raise StoreError(f"cannot publish to {folder}: {error.args[0][0][2]}") from None
     except OSError as error:
@@ -59,12 +59,4 @@ def _take_number(staging: Path, models: Path, name: str) -> Path:
 def _flush(folder: Path) -> None:
     """Have everything on the disk before it gets its name, so that a power cut leaves no empty version."""
     for path in [*folder.rglob("*"), folder]:
-        _flush_folder(path)
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(path)

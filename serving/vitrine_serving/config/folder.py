@@ -17,6 +17,7 @@ from vitrine_serving.config.errors import InvalidConfig
 from vitrine_serving.config.models import PinnedModel, models_text, parse_models
 from vitrine_serving.config.monitoring import monitoring_text, parse_monitoring
 from vitrine_serving.config.pinning import check_name
+from vitrine_serving.durable import flush
 from vitrine_serving.errors import CommandError
 
 PROBE_ADDRESS = "vitrine:8501"
@@ -98,7 +99,7 @@ def _write(folder: Path, files: dict[str, str]) -> list[Path]:
     finally:
         for new in staged.values():
             new.unlink(missing_ok=True)
-    _flush(folder)
+    flush(folder)
     return list(staged)
 
 
@@ -132,14 +133,6 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -15,7 +15,8 @@ from vitrine_serving.errors import CommandError
 
 _PLATFORM = "tensorflow"
 _TENSORFLOW_TYPE = 1  # ModelType.TENSORFLOW, the older way to say the same
-_ADDRESS = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://|/")
+# What TensorFlow Serving takes for a base path: absolute, or with a scheme.
+ADDRESS = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://|/")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def parse_models(content: bytes) -> Any:
 def _check_entry(entry: Any) -> None:
     if not entry.name:
         raise InvalidConfig("a model has no name")
-    if not _ADDRESS.match(entry.base_path):
+    if not ADDRESS.match(entry.base_path):
         raise InvalidConfig(
             f"model {entry.name}: base_path {entry.base_path!r} must be absolute or an address such as gs://bucket/name"
         )

@@ -6,7 +6,6 @@ refuses is refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeAlias
 
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
+from vitrine_serving.config.models import ADDRESS
 from vitrine_serving.embedded.errors import invalid_argument
 from vitrine_serving.embedded.models.policies import All, Latest, Specific, VersionPolicy
 from vitrine_serving.embedded.text_protos import read_text_proto
@@ -22,7 +22,6 @@ ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
 ModelConfigs = Iterable[model_server_config_pb2.ModelConfig]
 
 _TENSORFLOW_PLATFORM = "tensorflow"
-_ADDRESS = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://|/")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def single_model_config(name: str, base_path: str) -> ModelServerConfig:
     config = ModelServerConfig()
     config.model_config_list.config.add(
         name=name,
-        base_path=base_path if _ADDRESS.match(base_path) else str(Path(base_path).absolute()),
+        base_path=base_path if ADDRESS.match(base_path) else str(Path(base_path).absolute()),
         model_platform=_TENSORFLOW_PLATFORM,
     )
     return config
@@ -61,7 +60,7 @@ def check_list(configs: ModelConfigs) -> None:
             raise invalid_argument(f"Illegal to list model {config.name} multiple times in config list")
         names.add(config.name)
     for config in configs:
-        if not _ADDRESS.match(config.base_path):
+        if not ADDRESS.match(config.base_path):
             raise invalid_argument(
                 f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
             )
