@@ -30,14 +30,16 @@ SERVER  = --models "$$MODELS" --model "$$MODEL" --engine "$$ENGINE" --grpc-port 
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header
 LOCKED  = $(LOCK) -c requirements/run.txt
 ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
+# In the cluster of the kubeconfig; with PROFILE on the server that `make up` started; with ARGS="--config DIR" on another.
+ROLLOUT = $(if $(PROFILE),docker compose run --rm rollout,$(BIN)/vitrine-serving)
 
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo data features search train export tensorboard serve predict status load images up down logs bench test test-containers lint format lock protos clean install
+.PHONY: help demo data features search train export tensorboard serve predict status load images up down logs rollout canary promote rollback rollout-status bench test test-containers test-k8s lint format lock protos clean install
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: RECIPE=$$RECIPE DATA=$$DATA MODELS=$$MODELS MODEL=$$MODEL ENGINE=$$ENGINE"
 	@echo "             GRPC_PORT=$$GRPC_PORT REST_PORT=$$REST_PORT IMAGE=$$IMAGE SET=$$SET BENCH=$$BENCH VERSION=$$VERSION PROFILE=$$PROFILE PYTHON=$(PYTHON)"
@@ -89,6 +91,20 @@ down: ## stop and remove the containers; models, runs and what was measured stay
 logs: ## follow what the containers say
 	@docker compose --profile '*' logs --follow --tail 100 $(ARGS)
 
+rollout: ## bring VERSION to a fleet in Kubernetes: canary, judge, promote or roll back; PROFILE=cpu: to one container
+canary: ## start VERSION beside stable, with a share of the traffic
+rollout canary: $(RUN)
+	@test -n "$$VERSION" || { echo 'make $@: VERSION is missing; try make $@ VERSION=2' >&2; exit 2; }
+	@$(ROLLOUT) $@ "$$VERSION" $(ARGS)
+
+promote: ## have the canary's version become stable
+rollback: ## end the rollout under way, or undo the last promotion
+promote rollback: $(RUN)
+	@$(ROLLOUT) $@ $(ARGS)
+
+rollout-status: $(RUN) ## versions, servers, share of the traffic and health of a fleet; ARGS=--watch
+	@$(ROLLOUT) status $(ARGS)
+
 load: $(RUN) ## load on the running server, from a web page on port 8089, or ARGS="--headless -u 16 -t 1m"
 	@$(BIN)/python -m vitrine_client.load --model "$$MODEL" --models "$$MODELS" --grpc "localhost:$$GRPC_PORT" --rest "localhost:$$REST_PORT" $(ARGS)
 
@@ -96,11 +112,14 @@ bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downsc
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
 # Files of tests side by side: most of them wait for a process of their own. In their order, for few tests may be long.
-test: $(DEV) ## run all tests that need no Docker
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/containers $(ARGS)
+test: $(DEV) ## run all tests that need neither Docker nor Kubernetes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/containers --ignore tests/kubernetes $(ARGS)
 
 test-containers: $(DEV) ## run the tests that need Docker: images, compose, a server that hangs
 	@$(BIN)/python -m pytest tests/containers $(ARGS)
+
+test-k8s: $(DEV) ## run the tests that need a cluster, in the kubeconfig's: rollouts under load, faults, scaling
+	@$(BIN)/python -m pytest tests/kubernetes $(ARGS)
 
 lint: $(DEV) ## ruff, mypy, hadolint, yamllint
 	@$(BIN)/ruff check .

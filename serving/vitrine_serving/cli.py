@@ -12,6 +12,7 @@ from vitrine_serving.config.arguments import add_config
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
 from vitrine_serving.model_store import newest_version
+from vitrine_serving.rollout.arguments import add_rollout
 from vitrine_serving.server_process import interrupt_on_signals, running_server
 
 _EXAMPLES = """\
@@ -20,6 +21,7 @@ examples:
   vitrine-serving up --model flowers --engine docker
   vitrine-serving up --models /srv/models --grpc-port 9000 --rest-port 9001
   vitrine-serving config write --models models --model digits=3 --out config
+  vitrine-serving rollout 4                           canary, judge, promote or roll back in Kubernetes
 
 exit codes: 0 done, 1 failed, 2 wrong usage
 """
@@ -28,7 +30,8 @@ exit codes: 0 done, 1 failed, 2 wrong usage
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="vitrine-serving",
-        description="Serve a model store: the newest version of a model, or pinned versions by configuration files.",
+        description="Serve a model store: the newest version of a model, or pinned versions by configuration files; "
+        "bring a new version to a fleet, or back.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -42,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     up.set_defaults(run=_up)
     add_config(commands)
+    add_rollout(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -16,7 +16,7 @@ import pytest
 
 from vitrine_serving import cli
 
-FILES = {"models.config", "monitoring.config", "batching.config", "pinned", "probes.json", "models.json"}
+FILES = {"models.config", "monitoring.config", "batching.config", "pinned", "probes.json", "models.json", "pinned.env"}
 Write = Callable[..., int]
 
 
@@ -66,6 +66,7 @@ def test_the_newest_complete_version_is_pinned(write: Write, out: Path, capsys) 
     assert capsys.readouterr().out == "digits: version 10 of /models/digits\n"
     assert {path.name for path in out.iterdir()} == FILES
     assert (out / "pinned").read_text() == "digits 10\n"
+    assert (out / "pinned.env").read_text() == "MODEL=digits\nVERSION=10\n"
     assert json.loads((out / "models.json").read_text()) == {"models": ["digits"]}
     assert json.loads((out / "probes.json").read_text()) == [
         {
@@ -111,6 +112,14 @@ def test_nothing_of_an_earlier_write_stays(write: Write, out: Path) -> None:
     assert "digits" not in written
     assert "allowed_batch_sizes" not in written
     assert "num_batch_threads" not in written
+
+
+def test_only_a_single_model_has_an_environment(write: Write, out: Path) -> None:
+    """Of several there is no MODEL; what is left of the one before would be wrong."""
+    assert write("--model", "digits=2") == 0
+    assert (out / "pinned.env").read_text() == "MODEL=digits\nVERSION=2\n"
+    assert write("--model", "digits=2,flowers") == 0
+    assert {path.name for path in out.iterdir()} == FILES - {"pinned.env"}
 
 
 def test_other_users_can_read_it_all(store: Path, out: Path) -> None:
@@ -266,4 +275,4 @@ def test_the_clients_packages_are_enough(store: Path, out: Path) -> None:
     ):
         done = subprocess.run([sys.executable, "-c", LIGHT, "config", *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FILES - {"pinned.env"}

@@ -13,6 +13,7 @@ from vitrine_serving.config.folder import ServingConfig, write_config
 from vitrine_serving.config.models import PinnedModel
 from vitrine_serving.config.pinning import pin_model
 from vitrine_serving.errors import CommandError
+from vitrine_serving.rollout.one_server.folder import check_writable
 
 
 def write(arguments: argparse.Namespace) -> None:
@@ -23,6 +24,8 @@ def write(arguments: argparse.Namespace) -> None:
         pin_model(arguments.models, name, version, arguments.base_path, arguments.label)
         for name, version in requested.items()
     )
+    asked_for = [name for name, version in requested.items() if version is not None]
+    check_writable(arguments.out, {model.name: model.versions[0] for model in models}, asked_for)
     batching = BatchingSettings(
         max_batch_size=arguments.max_batch_size,
         batch_timeout_micros=arguments.batch_timeout_micros,

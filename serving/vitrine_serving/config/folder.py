@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from vitrine_serving.durable import flush
 from vitrine_serving.errors import CommandError
 
 PROBE_ADDRESS = "vitrine:8501"
+# MODEL and VERSION where one model is pinned, as Kubernetes' manifests read them.
+PINNED_ENV = "pinned.env"
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _PARSERS: dict[str, Callable[[bytes], Any]] = {
     "monitoring.config": parse_monitoring,
@@ -47,12 +49,14 @@ class ServingConfig:
         """Content by name of file; models.config comes last, so that whoever watches it finds the others in place."""
         names = [model.name for model in self.models]
         pinned = [(model.name, version) for model in self.models for version in model.versions]
+        environment = [f"MODEL={name}\nVERSION={version}\n" for name, version in pinned]
         return {
             "monitoring.config": monitoring_text(),
             "batching.config": self.batching.text(),
             "pinned": "".join(f"{name} {version}\n" for name, version in pinned),
             "probes.json": _json([_probe(self.probe_address, *pin) for pin in pinned]),
             "models.json": _json({"models": names}),
+            **({PINNED_ENV: environment[0]} if len(environment) == 1 else {}),
             "models.config": models_text(self.models),
         }
 
@@ -73,6 +77,18 @@ def write_config(folder: Path, config: ServingConfig) -> list[Path]:
         for label in model.labels:
             check_name(label, "label")
     files = config.files()
+    written = replace_files(folder, files)
+    if PINNED_ENV not in files:
+        # Of an earlier write, when there was one model.
+        (folder / PINNED_ENV).unlink(missing_ok=True)
+    return written
+
+
+def replace_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Have texts in their places in `folder`, one after the other, as `write_config` does; other files stay.
+
+    Raises CommandError where TensorFlow Serving would not take a file, or `folder` cannot be written.
+    """
     for name, text in files.items():
         _check(name, text.encode())
     try:
@@ -81,11 +97,11 @@ def write_config(folder: Path, config: ServingConfig) -> list[Path]:
     except OSError as error:
         where = error.filename or folder
         raise CommandError(
-            f"cannot write {where}: {error.strerror}; give a folder with --out that this user may write to"
+            f"cannot write {where}: {error.strerror}; it has to be a folder that this user may write to"
         ) from None
 
 
-def _write(folder: Path, files: dict[str, str]) -> list[Path]:
+def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
     # Always the same names: what a killed process left behind is overwritten.
     staged = {folder / name: folder / f".{name}.new" for name in files}
     try:
