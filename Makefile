@@ -18,6 +18,8 @@ VENV := .venv
 BIN  := $(VENV)/bin
 RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
+# A program whose many dependencies would clash with ours.
+POLICY := .venv-policy/.installed
 
 # Recipes read these from the environment, so that no value is ever taken for shell syntax.
 export RECIPE DATA MODELS MODEL ENGINE GRPC_PORT REST_PORT IMAGE SET BENCH VERSION PROFILE
@@ -112,7 +114,7 @@ bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downsc
 	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
 
 # Files of tests side by side: most of them wait for a process of their own. In their order, for few tests may be long.
-test: $(DEV) ## run all tests that need neither Docker nor Kubernetes
+test: $(DEV) $(POLICY) ## run all tests that need neither Docker nor Kubernetes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/containers --ignore tests/kubernetes $(ARGS)
 
 test-containers: $(DEV) ## run the tests that need Docker: images, compose, a server that hangs
@@ -140,6 +142,7 @@ lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
 	$(LOCKED) --override requirements/cpu-overrides.in requirements/serving.in -o requirements/serving.txt
 	$(LOCKED) --override requirements/cpu-overrides.in requirements/train-cpu.in -o requirements/train-cpu.txt
 	$(LOCKED) requirements/train-gpu.in -o requirements/train-gpu.txt
+	$(LOCK) requirements/policy.in -o requirements/policy.txt
 
 protos: ## generate the client's wire messages from their .proto files
 	clients/generate_protos.sh
@@ -162,4 +165,9 @@ $(RUN): requirements/run.txt clients/pyproject.toml serving/pyproject.toml expor
 
 $(DEV): requirements/dev.txt $(RUN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(POLICY): requirements/policy.txt $(DEV)
+	@$(BIN)/uv venv --quiet --clear .venv-policy
+	@$(BIN)/uv pip install --quiet --python .venv-policy/bin/python --require-hashes -r requirements/policy.txt
 	@touch $@

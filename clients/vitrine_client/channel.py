@@ -78,7 +78,6 @@ class Settings(NamedTuple):
     def arguments(self) -> tuple[str, list[tuple[str, Any]]]:
         """The channel's target and options. Raises Unavailable for a list of names without an address."""
         options = [*_OPTIONS, ("grpc.service_config", _service_config(self.retries, self.target.balanced))]
-        options.append(("grpc.enable_retries", int(self.retries > 0)))
         options.append(("grpc.primary_user_agent", _user_agent()))
         if all(_is_loopback(address) for address in self.target.addresses):
             # A proxy that the environment names for the world outside does not lead to this machine.

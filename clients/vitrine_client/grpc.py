@@ -35,7 +35,7 @@ class GrpcClient(Client):
         version, label: the version to ask, by number or by label; the highest loaded one if both are None.
         timeout: seconds from a call to its whole answer, retries included.
         retries: how often a call is made again that the server could not take (UNAVAILABLE, RESOURCE_EXHAUSTED,
-            CANCELLED), 0 to 4; pauses begin at 0.1 s and double.
+            CANCELLED), 0 to 4; pauses begin at 0.2 s and double, up to 1 s.
         tls: transport security; None for none.
         token: sent as `authorization: Bearer ...`, or a function that returns the present one for each call. Without
             `tls` anybody on the way can read it.

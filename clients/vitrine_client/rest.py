@@ -48,7 +48,8 @@ class RestClient(Client):
         version, label: the version to ask, by number or by label; the highest loaded one if both are None.
         timeout: seconds from a call to its whole answer, retries included.
         retries: how often a call is made again that the server could not take (429, 502, 503, a lost connection), 0 to
-            4; the first time at once, then after 0.2 s, doubling, or after what the server's `Retry-After` asks for.
+            4; the first time at once, then after 0.4 s, doubling up to 1 s, or after what the server's `Retry-After`
+            asks for.
         tls: for https addresses: whom to trust, the client's own certificate; None for the public ones and none.
         token: sent as `authorization: Bearer ...`, or a function that returns the present one for each call. Without
             https anybody on the way can read it.

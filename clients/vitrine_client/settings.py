@@ -23,7 +23,9 @@ REQUEST_ID = "x-request-id"
 
 # gRPC makes no more than five attempts, whatever it is told.
 MOST_RETRIES = 4
-FIRST_BACKOFF = 0.1
+# With MOST_RETRIES, the last attempt is made some two seconds after the first: it takes Kubernetes up to one and a half
+# to send nobody to a server that has died.
+FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 1.0
 LONGEST_TIMEOUT = 365 * 24 * 3600.0
 

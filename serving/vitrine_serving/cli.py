@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         arguments.run(arguments)
     except CommandError as error:
-        sys.exit(f"vitrine-serving {arguments.command}: {error}")
+        _say(f"vitrine-serving {arguments.command}: {error}")
+        sys.exit(error.exit_code)
 
 
 def _up(arguments: argparse.Namespace) -> None:

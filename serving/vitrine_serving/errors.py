@@ -2,4 +2,6 @@
 
 
 class CommandError(Exception):
-    """What a user can mend: its text names the input, the reason and the way out; exit code 1."""
+    """What a user can mend: its text names the input, the reason and the way out."""
+
+    exit_code = 1

@@ -41,10 +41,12 @@ def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 class GrpcStandin:
     """A gRPC server on a real port that calls `answer(path, request bytes, context)` for the reply's bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: tuple[str, int]) -> None:
         self.answer: Callable[[str, bytes, grpc.ServicerContext], bytes] = lambda path, request, context: b""
         # Enough threads that what holds requests back is the client.
-        self._server = grpc.server(futures.ThreadPoolExecutor(40), options=[("grpc.max_receive_message_length", -1)])
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(40), options=[("grpc.max_receive_message_length", -1), *options]
+        )
         self._server.add_generic_rpc_handlers([_Handler(self)])
         self.target = f"localhost:{self._server.add_insecure_port('localhost:0')}"
 

@@ -193,3 +193,11 @@ def test_a_time_to_come_back_that_makes_no_sense_is_passed_over(value: str, requ
     ):
         assert client.status().versions == ()
     assert len(server.requests) == requests
+
+
+def test_a_connection_that_comes_of_age_costs_no_request_even_without_retries():
+    """As servers end them in Kubernetes, so that clients find new pods: the request on its way goes by the next one."""
+    ages = ("grpc.max_connection_age_ms", 30), ("grpc.max_connection_age_grace_ms", 30_000)
+    with GrpcStandin(*ages) as server, GrpcClient(server.target, model="flowers", retries=0) as client:
+        for _ in range(4000):
+            client.status()

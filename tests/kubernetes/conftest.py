@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fleet import Fleet, kubectl
-from manifests import REPOSITORY, apply, fill_store, rendered, start_load
+from manifests import CLIENT_IMAGE, REPOSITORY, SERVING_IMAGE, apply, fill_store, rendered, start_load
 from processes import wait_until
 from versions import write_versions
 
@@ -19,8 +19,6 @@ from vitrine_export.runs import Run
 KIT = REPOSITORY.parent / "shared" / "k8s"
 # Where the kit's engine lives.
 LAB = Path(os.environ.get("VITRINE_LAB", "/var/tmp/vitrine-lab"))
-SERVING_IMAGE = os.environ.get("VITRINE_IMAGE", "vitrine-serving:test")
-CLIENT_IMAGE = os.environ.get("VITRINE_CLIENT_IMAGE", "vitrine-client:test")
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +56,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, digits_run: Run, blessed_can
     return write_versions(tmp_path_factory.mktemp("versions"), digits_run, blessed_candidate)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def namespace(cluster: dict[str, str]) -> Iterator[str]:
-    """A namespace of the module's own; all that is in it goes with it."""
+    """A namespace of this run's own; all that is in it goes with it."""
     name = f"vitrine-test-{uuid.uuid4().hex[:8]}"
     kubectl(cluster, "create", "namespace", name)
     # No pod can be made before its account is there.
@@ -69,14 +67,18 @@ def namespace(cluster: dict[str, str]) -> Iterator[str]:
     kubectl(cluster, "delete", "namespace", name, "--wait=false")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fleet(
     cluster: dict[str, str], namespace: str, store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """Two servers with version 1, applied from nothing, and the load that asks them until the module ends."""
+    """Two servers with version 1, applied from nothing, and the load that asks them until the last test has ended.
+
+    Every test finds two servers, and leaves two.
+    """
     fleet = Fleet(cluster, namespace, store)
     images = {"vitrine-serving": SERVING_IMAGE, "vitrine-client": CLIENT_IMAGE}
-    objects = rendered(tmp_path_factory.mktemp("manifests"), namespace, images, kubectl(cluster, "api-versions"))
+    folder = tmp_path_factory.mktemp("manifests")
+    objects = rendered(folder, namespace, images, kubectl(cluster, "api-versions"), ["rollout"])
     apply(fleet, [found for found in objects if found["kind"] == "PersistentVolumeClaim"])
     fill_store(fleet, store, CLIENT_IMAGE)
     apply(fleet, objects)

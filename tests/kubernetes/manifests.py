@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from vitrine_client.load import samples
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 MANIFESTS = REPOSITORY / "k8s"
+SERVING_IMAGE = os.environ.get("VITRINE_IMAGE", "vitrine-serving:test")
+CLIENT_IMAGE = os.environ.get("VITRINE_CLIENT_IMAGE", "vitrine-client:test")
 # Our own server, with version 1 of digits.
 _OVERLAY = "overlays/dev"
 
@@ -76,6 +79,21 @@ def fill_store(fleet: Fleet, folder: Path, image: str) -> None:
     fleet.kubectl("delete", "pod", "seed", "--grace-period=0", "--force", "--wait=false")
 
 
+def start_rollout_job(fleet: Fleet, folder: Path, image: str, version: int, options: Sequence[str]) -> None:
+    """The repository's Job, with `options` added to its command; `folder` is for intermediate files."""
+    job = folder / "rollout"
+    shutil.copytree(MANIFESTS / "jobs" / "rollout", job)
+    (job / "rollout.env").write_text(f"VERSION={version}\nVITRINE_PROMETHEUS=\n", encoding="utf-8")
+    done = subprocess.run(["kubectl", "kustomize", job], capture_output=True, text=True, check=True)
+    objects = [found for found in yaml.safe_load_all(done.stdout) if found]
+    for found in objects:
+        if found["kind"] == "Job":
+            [container] = found["spec"]["template"]["spec"]["containers"]
+            container["image"] = image
+            container["args"] += options
+    apply(fleet, objects)
+
+
 def start_load(fleet: Fleet, image: str, rate: float = 30.0) -> None:
     """Ask the fleet about the golden pictures of version 1 from now on, by all kinds of clients."""
     known = samples.read(samples.golden_folder(fleet.store, "digits", 1))
@@ -102,6 +120,8 @@ def _pod(name: str, image: str, command: list[str]) -> dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        # A load that gets no processor measures nothing but itself.
+        "resources": {"requests": {"cpu": "300m", "memory": "128Mi"}},
     }
     return {
         "apiVersion": "v1",

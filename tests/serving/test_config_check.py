@@ -36,8 +36,10 @@ def test_one_bad_file_among_good_ones_is_exit_code_1(tmp_path: Path, capsys) -> 
     bad.write_text("model_config_list {\n  config { nmae: 'x' }\n}\n")
     with pytest.raises(SystemExit) as stopped:
         cli.main(["config", "check", "--json", str(good), str(bad)])
-    assert stopped.value.code == "vitrine-serving config: 1 of 2 files would not be taken by TensorFlow Serving"
-    fine, finding = json.loads(capsys.readouterr().out)
+    assert stopped.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.err == "vitrine-serving config: 1 of 2 files would not be taken by TensorFlow Serving\n"
+    fine, finding = json.loads(printed.out)
     assert fine == {"file": str(good), "kind": "monitoring", "problem": None, "line": None, "column": None}
     assert (finding["file"], finding["kind"], finding["line"], finding["column"]) == (str(bad), "models", 2, 12)
     assert 'no field named "nmae"' in finding["problem"]

@@ -16,6 +16,8 @@ from vitrine_serving.rollout.state import Phase, RolloutState
 
 # Of files, by any of the moves: that many at least, and never so many.
 LEAST_CHANGES, MOST_CHANGES = 20, 60
+# Each of them takes a second and more; over the two tests and both moves, the steps make sure that most are seen.
+STEP = 3
 ONE_ALONE = TWO, [1], ((1,), {"stable": 1})
 TWO_ALONE = THREE, [2], ((2,), {"stable": 2})
 
@@ -48,7 +50,7 @@ def check_restartable(serving: RolloutServer) -> None:
 
 def test_a_killed_rollout_or_rollback_is_gone_on_with(serving, server) -> None:
     with Caller(lambda: answer(server), threads=1) as clients:
-        for killed_at in range(1, MOST_CHANGES):
+        for killed_at in range(1, MOST_CHANGES, STEP):
             ended = []
             for move, version, outcome in ((roll_out, 2, TWO_ALONE), (roll_back, 1, ONE_ALONE)):
                 ended.append(in_a_process(move, serving.etc, serving.ports, version, killed_at))
@@ -66,7 +68,7 @@ def test_a_killed_rollout_is_rolled_back(serving, server) -> None:
     # A file of rollouts is there from the start, so that there is something to go back from.
     serving.target().save(RolloutState(1, 1, Phase.PROMOTED))
     with Caller(lambda: answer(server), threads=1) as clients:
-        for killed_at in range(1, MOST_CHANGES):
+        for killed_at in range(2, MOST_CHANGES, STEP):
             if in_a_process(roll_out, serving.etc, serving.ports, 2, killed_at):
                 break
             check_restartable(serving)

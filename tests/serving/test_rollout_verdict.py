@@ -101,7 +101,11 @@ def test_a_factor_finer_than_a_histograms_buckets_is_not_judged_by_them() -> Non
 )
 def test_too_little_evidence_speaks_against_the_canary(evidence: list[Evidence]) -> None:
     verdict = judge(evidence, LIMITS)
-    assert not verdict.ok and "too little evidence" in verdict.reason and "50 of each are needed" in verdict.reason
+    assert (
+        not verdict.ok
+        and "too little evidence" in verdict.reason
+        and f"{LIMITS.least_requests} of each are needed" in verdict.reason
+    )
 
 
 def test_versions_that_never_both_answer_cannot_be_compared() -> None:

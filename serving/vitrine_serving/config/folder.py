@@ -97,7 +97,7 @@ def replace_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
     except OSError as error:
         where = error.filename or folder
         raise CommandError(
-            f"cannot write {where}: {error.strerror}; it has to be a folder that this user may write to"
+            f"cannot write {where}: {error.strerror}; name a folder with --out or --config that this user may write to"
         ) from None
 
 

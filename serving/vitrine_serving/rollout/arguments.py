@@ -26,7 +26,7 @@ examples:
   vitrine-serving rollout 7 --config /etc/vitrine  one server that polls this folder, instead of a cluster
 
 A killed command leaves everything as it is; the same command again goes on from there.
-exit codes: 0 done, 1 failed or rolled back, 2 wrong usage
+exit codes: 0 done, 1 refused or rolled back, 2 wrong usage, 75 unfinished: run it again, 130 interrupted
 """
 _LIMITS = Limits()
 _SETTINGS = RolloutSettings()
@@ -121,6 +121,12 @@ def _add_judgement(command: argparse.ArgumentParser) -> None:
         help="more pictures to compare both versions with (default: the golden ones alone)",
     )  # fmt: skip
     for flag, value, kind, told in (
+        (
+            "--golden-tolerance",
+            _SETTINGS.golden_tolerance,
+            _number(0, 1),
+            "that probabilities may be off the manifest's",
+        ),
         ("--max-error-ratio", _LIMITS.error_ratio, _number(0, 1), "failed requests of all, beyond stable's ratio"),
         ("--max-p50-factor", _LIMITS.p50_factor, _number(0), "median latency, as a multiple of stable's"),
         ("--max-p99-factor", _LIMITS.p99_factor, _number(0), "99th percentile of the latency, likewise"),

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from vitrine_client.errors import VitrineError
 from vitrine_serving.errors import CommandError
 from vitrine_serving.rollout import engine
+from vitrine_serving.rollout.errors import Unfinished
 from vitrine_serving.rollout.one_server.target import one_server
 from vitrine_serving.rollout.report import Report
 from vitrine_serving.rollout.settings import Limits, RolloutSettings
@@ -38,28 +39,28 @@ def _forward(arguments: argparse.Namespace, what: str, until: Phase | None) -> N
     settings = _settings(arguments)
     if until is None and settings.judge_seconds < settings.probe_interval * settings.limits.least_requests:
         raise CommandError(
-            f"in {settings.judge_seconds:g} seconds, with one question in {settings.probe_interval:g}, the canary is not "
-            f"asked the {settings.limits.least_requests} times that count: raise --judge-seconds, or lower "
+            f"in {settings.judge_seconds:g} seconds, with one question in {settings.probe_interval:g}, the canary is "
+            f"not asked the {settings.limits.least_requests} times that count: raise --judge-seconds, or lower "
             "--probe-interval or --least-requests"
         )
     target = _target(arguments)
     if arguments.dry_run:
         work = _work(arguments, target, settings)
-        engine.check(work, arguments.version, target.stable_version())
+        engine.check(work, arguments.version, target.stable_version(), settings.force)
         _print_changes(target, arguments.version)
         return
     with _at_work(arguments, target, settings, what) as work:
         for warning in getattr(target, "warnings", lambda version: [])(arguments.version):
             work.report.say(f"beware: {warning}")
         state = engine.advance(work, engine.begin(work, arguments.version), until)
-    _conclude(state)
+    _conclude(target, arguments.models, state)
 
 
 def promote(arguments: argparse.Namespace) -> None:
     target = _target(arguments)
     with _at_work(arguments, target, RolloutSettings(), "promotion") as work:
         state = engine.promote(work)
-    _conclude(state)
+    _conclude(target, arguments.models, state)
 
 
 def rollback(arguments: argparse.Namespace) -> None:
@@ -99,6 +100,7 @@ def _settings(arguments: argparse.Namespace) -> RolloutSettings:
         ready_seconds=arguments.ready_seconds,
         limits=limits,
         prometheus=arguments.prometheus,
+        golden_tolerance=arguments.golden_tolerance,
         samples=arguments.samples,
         force=arguments.force,
     )
@@ -140,7 +142,7 @@ def _at_work(
         )
         sys.exit(130)
     except VitrineError as error:
-        raise CommandError(f"{error}; everything stays as it is, and the same command goes on from here") from None
+        raise Unfinished(f"{error}; everything stays as it is, and the same command goes on from here") from None
 
 
 def _print_changes(target: Target, version: int) -> None:
@@ -150,13 +152,18 @@ def _print_changes(target: Target, version: int) -> None:
             _out(line)
 
 
-def _conclude(state: RolloutState) -> None:
+def _conclude(target: Target, models: str, state: RolloutState) -> None:
     if state.phase is Phase.ROLLED_BACK:
         raise CommandError(f"version {state.version} was rolled back to {state.previous}: {state.reason}")
     if state.phase is Phase.WAITING:
         _out(f"version {state.version} is the canary; `promote`, `rollback` or `rollout {state.version}` comes next")
     else:
         _out(f"version {state.version} is stable; `rollback` returns to {state.previous}")
+        if target.divides_traffic:
+            sys.stderr.write(
+                f"pin it in the manifests too, before the next `kubectl apply`: vitrine-serving config write --models "
+                f"{models} --model {target.model}={state.version} --out k8s/overlays/.../config\n"
+            )
 
 
 def _who() -> str:

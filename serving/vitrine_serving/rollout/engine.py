@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vitrine_client.errors import VitrineError
 from vitrine_serving.errors import CommandError
 from vitrine_serving.rollout.candidate import check_candidate
+from vitrine_serving.rollout.errors import NotAnswered, Unfinished
+from vitrine_serving.rollout.evidence import Finding
 from vitrine_serving.rollout.judging.golden import check_golden
+from vitrine_serving.rollout.judging.samples import sample_pictures
 from vitrine_serving.rollout.judging.watching import compare_labels, watch
 from vitrine_serving.rollout.report import Report
 from vitrine_serving.rollout.settings import RolloutSettings
@@ -17,7 +21,6 @@ from vitrine_serving.rollout.target import Health, Target, Track
 from vitrine_serving.rollout.version_store import Candidate, read_version
 
 _POLL_SECONDS = 0.5
-_ATTEMPTS = 3
 
 
 class CanaryFailed(Exception):
@@ -42,11 +45,11 @@ class Work:
     def candidate(self, version: int) -> Candidate:
         return read_version(self.store, self.target.model, version)
 
-    def wait(self, health: Callable[[], Health], seconds: float | None = None) -> None:
-        """Until it is ready; raises CanaryFailed where it never will be, or not within `seconds`."""
+    def wait(self, health: Callable[[], Health], seconds: float | None = None, *, patiently: bool = False) -> None:
+        """Until it is ready; raises CanaryFailed where it never will be, unless `patiently`, or not in `seconds`."""
         begun = time.monotonic()
         while not (seen := health()).ready:
-            if seen.failed:
+            if seen.failed and not patiently:
                 raise CanaryFailed(seen.told)
             if seconds is not None and time.monotonic() - begun > seconds:
                 raise CanaryFailed(f"not ready within {seconds:g} seconds: {seen.told}")
@@ -71,41 +74,62 @@ def begin(work: Work, version: int) -> RolloutState:
                 f"version {version} is being rolled back ({current.reason}); finish that with `rollback`"
             )
         work.report.say(f"going on with the rollout of version {version}, begun by {current.by} at {current.started}")
-        check(work, version, current.previous)
+        check(work, version, current.previous, current.force or work.settings.force)
+        _check_pictures(work, version, current.force or work.settings.force)
         work.report.phase(current)
         return current
     stable = work.target.stable_version()
+    if stable == version and current is not None and (current.version, current.phase) == (version, Phase.PROMOTED):
+        # Killed after its last step, or run twice.
+        return current
     if stable == version:
         raise CommandError(f"version {version} is stable already; `status` shows what is served")
-    check(work, version, stable)
+    check(work, version, stable, work.settings.force)
+    _check_pictures(work, version, work.settings.force)
     steps = work.settings.steps if work.target.divides_traffic else ()
-    return work.save(RolloutState(version, stable, Phase.STARTING, 0, steps, work.by, now(), now()))
+    state = RolloutState(version, stable, Phase.STARTING, 0, steps, work.by, now(), now(), "", work.settings.force)
+    return work.save(state)
 
 
-def check(work: Work, version: int, stable: int) -> None:
-    """Raises CommandError unless `version` is in the store, blessed, and answers whatever clients ask stable for."""
+def check(work: Work, version: int, stable: int, force: bool) -> None:
+    """Raises CommandError unless `version` is in the store, blessed, and answers whatever clients ask stable for.
+
+    With `force` it only has to be there.
+    """
     candidate = work.candidate(version)
     try:
         served = work.candidate(stable)
     except CommandError as error:
         work.report.say(f"signatures are not compared with version {stable}: {error}")
         served = None
-    for warning in check_candidate(candidate, served, work.settings.force):
+    for warning in check_candidate(candidate, served, force):
         work.report.say(warning)
+
+
+def _check_pictures(work: Work, version: int, force: bool) -> None:
+    candidate = work.candidate(version)
+    if not sample_pictures(candidate, work.settings.samples) or not (candidate.golden or force):
+        raise CommandError(
+            f"version {version} has no golden pictures, so its answers cannot be compared; export it anew, or name "
+            "pictures with --samples and give --force"
+        )
 
 
 def advance(work: Work, state: RolloutState, until: Phase | None = None) -> RolloutState:
     """Step by step until the rollout is promoted or rolled back, or comes to `until`.
 
-    Raises CommandError and VitrineError where the target cannot be acted on: the rollout stays where it is.
+    Raises Unfinished where the target cannot be acted on: the rollout stays where it is.
     """
     while not state.phase.finished and state.phase is not until:
         try:
             state = work.save(_STEPS[state.phase](work, state, until))
         except CanaryFailed as failure:
-            if state.phase is Phase.ROLLING_BACK:
-                raise CommandError(f"version {state.previous} does not come back: {failure}") from None
             state = work.save(state.at(Phase.ROLLING_BACK, reason=str(failure)))
+        except (CommandError, VitrineError) as error:
+            raise Unfinished(
+                f"{error}; the rollout of version {state.version} stays as it is ({state.phase.value}), and the same "
+                "command goes on from there"
+            ) from None
     return state
 
 
@@ -116,6 +140,8 @@ def promote(work: Work) -> RolloutState:
         raise CommandError(
             f"no canary is there to be promoted{_told(state)}; `canary VERSION` or `rollout VERSION` first"
         )
+    # Its golden pictures are asked for once it is promoted: they have to be at hand.
+    check(work, state.version, state.previous, state.force)
     if state.phase in (Phase.SHARING, Phase.WAITING):
         state = work.save(state.at(Phase.PROMOTING))
     return advance(work, state)
@@ -124,6 +150,12 @@ def promote(work: Work) -> RolloutState:
 def roll_back(work: Work, reason: str) -> RolloutState:
     """End the rollout that is under way, or undo the last promotion."""
     state = work.target.state()
+    if state is not None and state.phase is Phase.ROLLED_BACK:
+        # Typed twice, or just after it was done without being asked for: going back further is another wish.
+        work.report.say(f"nothing is to be undone{_told(state)}")
+        if (before := work.target.previous_version()) not in (None, state.previous):
+            work.report.say(f"`rollout {before}` goes back further, to what was stable before {state.previous}")
+        return state
     if state is None or state.phase.finished:
         stable, previous = work.target.stable_version(), work.target.previous_version()
         if previous is None or previous == stable:
@@ -149,8 +181,9 @@ def _start(work: Work, state: RolloutState, until: Phase | None) -> RolloutState
 
 
 def _check_golden(work: Work, state: RolloutState, until: Phase | None) -> RolloutState:
-    _compare_with_golden(work, state.version, Track.CANARY)
-    finding = compare_labels(work.target, work.candidate(state.version), work.settings)
+    _compare_with_golden(work, state, Track.CANARY)
+    candidate = work.candidate(state.version)
+    finding = _answered(work, lambda: compare_labels(work.target, candidate, work.settings))
     work.report.finding(finding)
     if not finding.ok:
         raise CanaryFailed(finding.told)
@@ -161,6 +194,8 @@ def _share(work: Work, state: RolloutState, until: Phase | None) -> RolloutState
     percent = state.steps[state.step] if state.steps else 0
     work.target.set_share(percent)
     work.wait(lambda: work.target.share_health(percent), work.settings.ready_seconds)
+    # Servers that came for this share have not been asked yet.
+    _compare_with_golden(work, state, Track.CANARY)
     if until is Phase.WAITING:
         return state.at(Phase.WAITING)
     verdict = watch(work.target, work.candidate(state.version), work.settings, work.report)
@@ -180,7 +215,7 @@ def _go_on(work: Work, state: RolloutState, until: Phase | None) -> RolloutState
 def _promote(work: Work, state: RolloutState, until: Phase | None) -> RolloutState:
     work.target.begin_promotion(state.version, state.previous)
     work.wait(lambda: work.target.promotion_health(state.version))
-    _compare_with_golden(work, state.version, Track.STABLE)
+    _compare_with_golden(work, state, Track.STABLE)
     return state.at(Phase.ENDING)
 
 
@@ -196,31 +231,51 @@ def _undo(work: Work, state: RolloutState, until: Phase | None) -> RolloutState:
         work.target.end_canary()
     if work.target.stable_version() != state.previous:
         work.target.begin_promotion(state.previous, None)
-    work.wait(lambda: work.target.promotion_health(state.previous))
+    # There is nothing left to go back to, so whatever is in the way is waited for.
+    work.wait(lambda: work.target.promotion_health(state.previous), patiently=True)
     work.target.end_canary()
-    work.wait(work.target.canary_ended)
+    work.wait(work.target.canary_ended, patiently=True)
     return state.at(Phase.ROLLED_BACK)
 
 
-def _compare_with_golden(work: Work, version: int, track: Track) -> None:
-    candidate = work.candidate(version)
-    if not candidate.golden and work.settings.force:
-        work.report.say(f"version {version} has no golden pictures: not compared")
+def _compare_with_golden(work: Work, state: RolloutState, track: Track) -> None:
+    candidate = work.candidate(state.version)
+    if not candidate.complete:
+        raise CommandError(
+            f"version {state.version} is not whole in {work.store} (any more): {candidate.incomplete_reason}"
+        )
+    if not candidate.golden and (state.force or work.settings.force):
+        work.report.say(f"version {state.version} has no golden pictures: not compared")
         return
-    for attempt in range(_ATTEMPTS):
+
+    def compare() -> Finding:
         clients = work.target.clients(track)
         try:
-            finding = check_golden(clients, candidate)
+            return check_golden(clients, candidate, work.settings.golden_tolerance)
         finally:
             for client in clients:
                 client.close()
-        if finding.ok:
-            work.report.finding(finding)
-            return
-        # A server may have gone in between; another answer to a picture stays another.
-        time.sleep(0 if attempt + 1 == _ATTEMPTS else 1)
+
+    finding = _answered(work, compare)
     work.report.finding(finding)
-    raise CanaryFailed(finding.told)
+    if not finding.ok:
+        raise CanaryFailed(finding.told)
+
+
+def _answered(work: Work, ask: Callable[[], Finding]) -> Finding:
+    """Servers come and go while they are asked: only an answer counts. Raises CommandError where none comes."""
+    begun = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except NotAnswered as reason:
+            if time.monotonic() - begun > work.settings.ready_seconds:
+                raise CommandError(
+                    f"servers could not be asked within {work.settings.ready_seconds:g} seconds: {reason}; can they be "
+                    "reached from here (a NetworkPolicy, the right to pods/proxy)?"
+                ) from None
+            work.report.progress(f"asked again: {reason}")
+            time.sleep(_POLL_SECONDS)
 
 
 _STEPS: dict[Phase, Callable[[Work, RolloutState, Phase | None], RolloutState]] = {

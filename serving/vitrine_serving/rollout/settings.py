@@ -37,15 +37,17 @@ class RolloutSettings:
         ready_seconds: how long a version may take until its servers are ready.
         limits: what is still good enough.
         prometheus: its address, such as http://prometheus:9090; None: own questions alone.
+        golden_tolerance: how far a probability may be off the manifest's.
         samples: a folder of further pictures to compare both versions with; None: the golden ones alone.
         force: go on with a version that is not blessed or that has other signatures.
     """
 
-    steps: tuple[int, ...] = (5, 25, 50)
+    steps: tuple[int, ...] = (5, 25)
     judge_seconds: float = 300.0
     probe_interval: float = 1.0
     ready_seconds: float = 900.0
     limits: Limits = field(default_factory=Limits)
     prometheus: str | None = None
+    golden_tolerance: float = 2e-5
     samples: Path | None = None
     force: bool = False

@@ -50,6 +50,7 @@ class RolloutState:
         by: who began it, as user@host.
         started, updated: UTC, ISO 8601.
         reason: why it was rolled back; empty otherwise.
+        force: it was begun with --force.
     """
 
     version: int
@@ -61,6 +62,7 @@ class RolloutState:
     started: str = ""
     updated: str = ""
     reason: str = ""
+    force: bool = False
 
     def at(self, phase: Phase, **changes: Any) -> RolloutState:
         """The same rollout in another phase, as of now."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from vitrine_client.blocking import Client
+from vitrine_serving.rollout.errors import NotAnswered
 from vitrine_serving.rollout.evidence import Evidence, Finding, Verdict
 from vitrine_serving.rollout.judging.probing import Prober
 from vitrine_serving.rollout.judging.prometheus import traffic_evidence
@@ -22,6 +23,8 @@ from vitrine_serving.rollout.version_store import Candidate
 _MOST_SERVERS = 8
 # Prometheus learns nothing new in between.
 _PROMETHEUS_SECONDS = 15.0
+# As long as that, for there to be enough requests.
+_LONGEST = 5
 # The normal distribution's quantile for 95 %, both ends.
 _Z = 1.96
 
@@ -31,16 +34,20 @@ def compare_labels(target: Target, candidate: Candidate, settings: RolloutSettin
 
     No client has been sent to the canary yet, so none sees a version that is well made and wrong. A few pictures prove
     little: what counts is the lower bound of the Wilson score interval (1927) of 95 %.
+
+    Raises NotAnswered where not one was answered by both.
     """
     pictures = sample_pictures(candidate, settings.samples)
     with Prober(lambda track: _some(target.clients(track)), pictures) as prober:
         for _ in pictures:
             prober.ask_round()
         asked = prober.evidence()
+    if not asked.compared:
+        raise NotAnswered(prober.last_error or "nobody was there to be asked")
     least = _least_ratio(asked.disagreements, asked.compared)
     return Finding(
         "disagreement",
-        asked.compared > 0 and least <= settings.limits.disagreement,
+        least <= settings.limits.disagreement,
         f"another best label than stable's for {asked.disagreements} of {asked.compared} pictures, so for at least "
         f"{least:.1%} of all, where {settings.limits.disagreement:.1%} are allowed",
     )
@@ -65,7 +72,9 @@ def watch(target: Target, candidate: Candidate, settings: RolloutSettings, repor
             health = target.canary_health(candidate.version)
             if health.failed:
                 return Verdict((Finding("servers", False, health.told),))
-            if passed >= settings.judge_seconds:
+            enough = min(asked.stable.requests, asked.canary.requests) >= settings.limits.least_requests
+            # A slow model, or one of many servers, is asked less often than it should be.
+            if passed >= settings.judge_seconds * (1 if enough else _LONGEST):
                 break
             report.progress(_told(asked, passed, settings.judge_seconds))
             time.sleep(max(0.0, settings.probe_interval - (time.monotonic() - round_begun)))
@@ -108,9 +117,7 @@ def _some(clients: Sequence[Client]) -> Sequence[Client]:
 
 
 def _least_ratio(disagreements: int, compared: int) -> float:
-    """The lower end of the Wilson score interval; 0 for no pictures."""
-    if not compared:
-        return 0.0
+    """The lower end of the Wilson score interval."""
     ratio, square = disagreements / compared, _Z**2 / compared
     spread = _Z * math.sqrt(ratio * (1 - ratio) / compared + square / (4 * compared))
     return max(0.0, (ratio + square / 2 - spread) / (1 + square))

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from vitrine_serving.errors import CommandError
@@ -77,6 +78,8 @@ class Api:
         self.namespace = connection.namespace
         self._client = ApiClient(connection.configuration)
         self._patience = patience
+        # A change that took long must not be made again by who is no longer the one to make it.
+        self.before_retry: Callable[[], None] = lambda: None
         # The official client loads expired credentials anew, which two threads must not do at once.
         self._credentials = threading.Lock()
 
@@ -158,8 +161,15 @@ class Api:
             except Unreachable:
                 if time.monotonic() + pause > deadline:
                     raise
+            except ValueError:
+                raise CommandError(
+                    f"{asked}: {self.connection.configuration.host} does not answer as an API server does; is it "
+                    "one, or a page to log in?"
+                ) from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+            if verb != "GET" and "dryRun" not in (query or {}):
+                self.before_retry()
 
     def _path(self, kind: Kind, name: str, query: dict[str, str]) -> str:
         group, plural = kind.value
@@ -169,8 +179,13 @@ class Api:
     def _once(self, verb: str, path: str, body: Object | None, asked: str) -> bytes:
         host = self.connection.configuration.host
         content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
-        with self._credentials:
-            headers = {"Accept": "application/json, */*", **self.connection.authorization()}
+        try:
+            with self._credentials:
+                headers = {"Accept": "application/json, */*", **self.connection.authorization()}
+        except (ConfigException, OSError, ValueError) as error:
+            raise CommandError(
+                f"the credentials of this context cannot be read: {_line(error)}; log in again"
+            ) from None
         if body is not None:
             headers["Content-Type"] = content_type
         try:

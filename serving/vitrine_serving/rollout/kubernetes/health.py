@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 
 from vitrine_client.errors import VitrineError
 from vitrine_serving.errors import CommandError
@@ -11,8 +12,8 @@ from vitrine_serving.rollout.kubernetes.naming import TRACK_LABEL, VERSION_LABEL
 from vitrine_serving.rollout.kubernetes.reach import client_of
 from vitrine_serving.rollout.target import Health, Track
 
-# Reasons why a container does not start that do not pass by themselves.
-_NEVER = {
+# Reasons why a container does not start. A registry that is busy or a node that is new has them for a moment, too.
+_NOT_STARTING = {
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImageNeverPull",
@@ -21,6 +22,9 @@ _NEVER = {
     "InvalidImageName",
     "RunContainerError",
 }
+_PATIENCE_SECONDS = 90.0
+# A pod whose node is lost is there until the node is back: its server ended with its grace period, or will not answer.
+_LOST_SECONDS = 30.0
 _CRASHING = "CrashLoopBackOff"
 _RESTARTS = 2
 _ERROR = re.compile(r"error|fail|fatal|exception|cannot|can't|not found|no such|invalid|denied|abort|killed", re.I)
@@ -64,11 +68,28 @@ def track_health(api: Api, names: Names, model: str, track: Track, version: int)
 def living_pods(api: Api, names: Names, track: Track) -> list[Object]:
     """All pods of a track that have or will have a server, also those that are about to end."""
     pods = api.list(Kind.POD, {**names.servers, TRACK_LABEL: track.value})
-    return [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
+    return [
+        pod for pod in pods if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded") and not _is_lost(pod)
+    ]
 
 
 def is_ending(pod: Object) -> bool:
     return "deletionTimestamp" in pod["metadata"]
+
+
+def _is_lost(pod: Object) -> bool:
+    # The timestamp is that of the end of the grace period.
+    ends = pod["metadata"].get("deletionTimestamp")
+    return ends is not None and _seconds_since(ends) > _LOST_SECONDS
+
+
+def _age(pod: Object) -> float:
+    return _seconds_since(pod["metadata"]["creationTimestamp"])
+
+
+def _seconds_since(time: str) -> float:
+    then = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds()
 
 
 def is_ready(pod: Object) -> bool:
@@ -91,7 +112,8 @@ def _pod_failure(api: Api, pod: Object, track: Track) -> str:
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         waiting = container["state"].get("waiting") or {}
         reason = waiting.get("reason", "")
-        if reason in _NEVER:
+        # Stable's other servers serve on meanwhile: there, the Deployment's own deadline decides.
+        if reason in _NOT_STARTING and track is Track.CANARY and _age(pod) > _PATIENCE_SECONDS:
             return _shortened(f"container {container['name']}: {reason}: {waiting.get('message', '')}")
         # Stable's servers may have had bad days; a canary is judged by its own.
         again = container["restartCount"] >= _RESTARTS and (track is Track.CANARY or not is_ready(pod))

@@ -17,6 +17,7 @@ DURATION_SECONDS = 15
 _RENEW_SECONDS = DURATION_SECONDS / 3
 # Somebody whose clock goes wrong, but who is alive, renews within this time.
 _WATCH_SECONDS = _RENEW_SECONDS + 2
+_LOOK_SECONDS = 0.5
 _TOKEN = "vitrine.dev/holder-token"  # noqa: S105
 _PROCESS = "vitrine.dev/holder-process"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -97,13 +98,18 @@ class Lock:
         """Returns where nobody holds `lease`; raises CommandError where somebody does."""
         if not _is_held(lease) or is_dead(_annotations(lease).get(_PROCESS, "")):
             return
-        if not _is_fresh(lease):
-            # By this clock. The holder's may go wrong, but it renews.
-            time.sleep(_WATCH_SECONDS)
+        # The holder's clock may go wrong, but it renews. Of one that was just killed elsewhere, the lease is fresh.
+        begun = time.monotonic()
+        while time.monotonic() - begun < (DURATION_SECONDS if _is_fresh(lease) else _WATCH_SECONDS):
+            time.sleep(_LOOK_SECONDS)
             now = self._api.get(Kind.LEASE, self._name)
-            if now["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"]:
-                return
-            lease = now
+            if now["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]:
+                lease = now
+                break
+        else:
+            return
+        if not _is_held(lease):
+            return
         spec = lease["spec"]
         raise CommandError(
             f"{spec['holderIdentity']} is at work, since {spec.get('acquireTime')}; wait for it, or end it there and "

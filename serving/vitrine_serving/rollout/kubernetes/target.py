@@ -58,7 +58,8 @@ class KubernetesTarget:
         self.model = model
         self._api = api
         self._names = names
-        self._lock = Lock(api, names.lease)
+        self._lock = Lock(Api(api.connection), names.lease)
+        api.before_retry = self._lock.check
 
     @property
     def name(self) -> str:

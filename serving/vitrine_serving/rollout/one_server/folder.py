@@ -92,7 +92,9 @@ def _records(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}; this user must be able to read it") from None
+        raise CommandError(
+            f"{path}: {error.strerror}; this user must be able to read the folder of --out or --config"
+        ) from None
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
     if not isinstance(records, dict) or not all(isinstance(entry, dict) for entry in records.values()):

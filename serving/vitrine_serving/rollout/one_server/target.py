@@ -115,13 +115,25 @@ class OneServerTarget:
         """All labels go to `version`, now where it is loaded, or else once it is (`promotion_health`)."""
         self._lock.check()
         self._remember(replace(files.read_record(self._folder, self.model), previous=previous))
-        self._expect(version)
+        try:
+            self._expect(version)
+        except Unavailable:
+            if previous is not None:
+                raise
+            # Back, and the server is down, maybe for what is stable now: its next start is with the version before.
+            entry = self._entry()
+            labels = {label: version for label in entry.labels if label != "canary"}
+            self._write(replace(entry, versions=(version,), labels=labels))
+            return
         self.promotion_health(version)
 
     def promotion_health(self, version: int) -> Health:
         """Goes on with what is left to do; ready once the server answers the label `stable` with `version`."""
         entry = self._entry()
-        status = self._versions().get(version)
+        try:
+            status = self._versions().get(version)
+        except Unavailable as error:
+            return Health(False, told=f"{error}; models.config says version {entry.labels['stable']}: start the server")
         if status is None or status.state != "AVAILABLE":
             health = self._loaded(version, status)
             if not health.failed and (status is None or status.state == "END"):
@@ -254,6 +266,9 @@ class OneServerTarget:
         """To the server, and then to the folder, so that a restart changes nothing."""
         self._lock.check()
         self._tell(changed)
+        self._write(changed)
+
+    def _write(self, changed: PinnedModel) -> None:
         replace_files(self._folder, files.serving_files(self._folder, self._models(), changed))
 
     def _remember(self, record: files.Record) -> None:
