@@ -33,7 +33,7 @@ LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --gene
 LOCKED  = $(LOCK) -c requirements/run.txt
 ASK     = --model "$$MODEL" --grpc "localhost:$$GRPC_PORT"
 # In the cluster of the kubeconfig; with PROFILE on the server that `make up` started; with ARGS="--config DIR" on another.
-ROLLOUT = $(if $(PROFILE),docker compose run --rm rollout,$(BIN)/vitrine-serving)
+ROLLOUT = $(if $(PROFILE),MODELS="$$(cd "$$MODELS" && pwd)" docker compose run --rm rollout,$(BIN)/vitrine-serving)
 
 .DEFAULT_GOAL := help
 # A recipe's steps build on each other, whatever -j says.

@@ -173,6 +173,25 @@ def test_another_version_is_a_server_started_anew(served: Stack) -> None:
     assert [(state["version"], state["state"]) for state in states] == [("2", "AVAILABLE")]
 
 
+def test_a_new_version_reaches_the_server_that_runs_and_goes_again(served: Stack) -> None:
+    served.publish_again(3)
+    started = served.container(SERVER)["State"]["StartedAt"]
+    quick = "ARGS=--judge-seconds 2 --probe-interval 0.1 --least-requests 5"
+    port = served.environment["GRPC_PORT"]
+    with GrpcClient(f"127.0.0.1:{port}", model="digits", label="stable") as client:
+        for target, version in (("rollout", 3), ("rollback", 2)):
+            done = served.make(target, "VERSION=3", "PROFILE=embedded", quick if target == "rollout" else "ARGS=")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert client.metadata().version == version
+            states = served.get("REST", "/v1/models/digits").json()["model_version_status"]
+            assert [state["version"] for state in states if state["state"] == "AVAILABLE"] == [str(version)]
+    assert served.container(SERVER)["State"]["StartedAt"] == started
+    # It was taken back: nobody gets it because it happens to be the newest.
+    refused = served.make("up", "PROFILE=embedded")
+    assert refused.returncode != 0
+    assert "was rolled back" in refused.stdout + refused.stderr
+
+
 def test_data_survives_down_and_up(served: Stack) -> None:
     since = wait_until(lambda: query(served, "min_over_time(timestamp(up)[1h:5s])"), "Prometheus has data")
     oldest = min(float(series["value"]) for series in since)

@@ -87,13 +87,16 @@ class StartedRollout:
         """Wait for its end."""
         code = self.process.wait(timeout)
         self.reader.join()
-        stdout = self.process.stdout.read() if self.process.stdout else ""
+        assert self.process.stdout and self.process.stderr
+        stdout = self.process.stdout.read()
+        self.process.stdout.close()
+        self.process.stderr.close()
         return subprocess.CompletedProcess(self.process.args, code, stdout, "".join(self.said))
 
     def kill(self) -> None:
         """End it without a chance to clean up."""
         self.process.kill()
-        self.process.wait()
+        self.wait()
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,10 @@ def _image(name: str, full: str) -> dict[str, str]:
     return {"name": name, "newName": renamed, "newTag": tag}
 
 
-def apply(fleet: Fleet, objects: list[dict[str, Any]]) -> None:
-    fleet.kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+def apply(fleet: Fleet, objects: list[dict[str, Any]], *options: str) -> None:
+    fleet.kubectl(
+        "apply", "--filename=-", *options, stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    )
 
 
 def fill_store(fleet: Fleet, folder: Path, image: str) -> None:
@@ -91,7 +93,8 @@ def start_rollout_job(fleet: Fleet, folder: Path, image: str, version: int, opti
             [container] = found["spec"]["template"]["spec"]["containers"]
             container["image"] = image
             container["args"] += options
-    apply(fleet, objects)
+    # A cluster before 1.25 does not know podFailurePolicy, and leaves it out.
+    apply(fleet, objects, "--validate=false")
 
 
 def start_load(fleet: Fleet, image: str, rate: float = 30.0) -> None:

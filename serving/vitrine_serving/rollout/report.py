@@ -44,7 +44,7 @@ class Report:
     def finding(self, finding: Finding) -> None:
         mark = "ok" if finding.ok else "BAD"
         mark = paint(mark, "green" if finding.ok else "red") if self._live else mark
-        self.say(f"  {mark}: {finding.check}: {printable(finding.told)}")
+        self.say(f"  {mark}: {finding.check}: {printable(finding.told.removeprefix(finding.check + ': '))}")
 
     def progress(self, text: str) -> None:
         """What is waited for. It may be told as often as it is looked at."""
