@@ -210,7 +210,7 @@ def test_the_rollout_may_change_what_it_must_and_nothing_else() -> None:
         ("grpcroutes", ("vitrine",)): {"patch"},
         ("configmaps", ()): {"create", "delete"},
         ("leases", ()): {"create"},
-        ("leases", ("vitrine-rollout",)): {"update", "patch"},
+        ("leases", ("vitrine-rollout",)): {"update"},
     }
     [binding] = of_kind(objects, "RoleBinding")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "vitrine-rollout", "namespace": "vitrine"}]

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from vitrine_client.errors import VitrineError
 from vitrine_client.tables import paint, printable
+from vitrine_serving.errors import CommandError
 from vitrine_serving.rollout.evidence import Finding
 from vitrine_serving.rollout.state import Phase, RolloutState
 
@@ -54,12 +56,19 @@ class Report:
         if not self._live:
             self.say(f"  {printable(text)}")
         else:
-            lines = [*self._view().splitlines(), f"  {printable(text)}"]
+            lines = [*self._viewed(), f"  {printable(text)}"]
             self._clear()
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
             self._drawn = len(lines)
         self._last = now
+
+    def _viewed(self) -> list[str]:
+        try:
+            return self._view().splitlines()
+        except (CommandError, VitrineError) as error:
+            # What is only looked at must not be what a rollout ends with.
+            return [printable(error)]
 
     def _clear(self) -> None:
         if self._drawn:
