@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from processes import wait_until
 
-# Of 30 that are sent: what is left where the cluster has hardly a CPU to spare.
+# Of 25 that are sent: what is left where the cluster has hardly a CPU to spare.
 LEAST_RATE = 20.0
 _COMMAND = Path(sys.executable).with_name("vitrine-serving")
 _LOAD = "/pods/load:9000/proxy/"

@@ -97,7 +97,7 @@ def start_rollout_job(fleet: Fleet, folder: Path, image: str, version: int, opti
     apply(fleet, objects, "--validate=false")
 
 
-def start_load(fleet: Fleet, image: str, rate: float = 30.0) -> None:
+def start_load(fleet: Fleet, image: str, rate: float = 25.0) -> None:
     """Ask the fleet about the golden pictures of version 1 from now on, by all kinds of clients."""
     known = samples.read(samples.golden_folder(fleet.store, "digits", 1))
     answers = {Path(sample.path).name: sorted(sample.labels) for sample in known}
