@@ -71,7 +71,7 @@ def test_a_bad_version_is_rolled_back_and_no_client_gets_a_wrong_answer(
 ) -> None:
     with fleet.without_failures(f"version {version} is rolled back"):
         # The last one counts. Of the slow version the median is told apart from stable's whatever else the cores do.
-        done = fleet.rollout("rollout", str(version), *_JUDGED, "--latency-slack=0.03")
+        done = fleet.rollout("rollout", str(version), *_JUDGED, "--latency-slack=0.02")
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert f"version {version} was rolled back to {GOOD}: " in last

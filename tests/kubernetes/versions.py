@@ -21,7 +21,7 @@ from vitrine_serving.embedded.inference.warmup import FILE as WARMUP_FILE
 
 GOOD, NEXT, WRONG, BROKEN, SLOW, UNBLESSED, INCOMPATIBLE, MISMATCHED = range(1, 9)
 MISSING_SIGNATURE = "features"
-SLOWNESS_SECONDS = 0.12
+SLOWNESS_SECONDS = 0.06
 
 
 def write_versions(store: Path, run: Run, blessed: Path) -> Path:
