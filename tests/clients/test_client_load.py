@@ -160,7 +160,8 @@ def test_a_server_that_is_away_is_counted(tmp_path: Path, asked: list[str], clos
 def test_a_model_that_is_not_there_is_counted_by_its_kind(tmp_path: Path, served: Server, asked: list[str]):
     pictures = str(served.versions / "1" / "assets.extra" / "golden")
     other = ("--model", "other", "--pictures", pictures, "--csv", str(tmp_path / "load"))
-    run = load(tmp_path, *SHORT, *asked, *other)
+    # Long enough for a first request of both on a busy machine.
+    run = load(tmp_path, *SHORT, *asked, *other, "-t", "6s")
     assert run.code == 1
     missing = "ModelNotFound('no such model or version')"
     assert failures(tmp_path / "load") == {("gRPC", missing), ("REST", missing)}

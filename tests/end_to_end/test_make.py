@@ -140,7 +140,7 @@ def test_the_readmes_client_code_runs(serving: str, workspace: Workspace) -> Non
 
 
 def test_load_asks_over_both_transports(serving: str, workspace: Workspace) -> None:
-    done = workspace.make("load", "ARGS=--headless -u 2 -r 2 -t 2s --only-summary")
+    done = workspace.make("load", "ARGS=--headless -u 2 -r 2 -t 6s --only-summary")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"gRPC     classify", "REST     classify"} <= {
         line[:17] for line in (done.stdout + done.stderr).splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -222,7 +223,8 @@ def test_a_search_that_is_stopped_and_killed_goes_on(pictures: Path, tmp_path: P
         return said
 
     said = run_until(1, signal.SIGINT)
-    assert "search stopped: 1 of 3 trials kept" in said
+    # On a busy machine the second may be done before it is stopped.
+    assert re.search(r"search stopped: [12] of 3 trials kept", said), said
     kept = json.loads((folder / "trials.json").read_text())["trials"]
     run_until(2, signal.SIGKILL)
     outcome = search(recipe, folder, cache=tmp_path / "cache", jobs=1)
