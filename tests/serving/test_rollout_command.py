@@ -9,11 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from callers import Caller
 from embedded_server import MODEL, ModelServer
 from processes import wait_until
 from rollout_server import RolloutServer, available, listed
@@ -54,21 +54,13 @@ def serving(started: tuple[RolloutServer, ModelServer]) -> Iterator[RolloutServe
     """Version 1 is stable, and a client that asks for it by label is never refused and never told otherwise."""
     serving, server = started
     serving.reset(server)
-    answers, stop = [], threading.Event()
-
-    def ask() -> None:
-        with GrpcClient(f"127.0.0.1:{serving.ports[0]}", model=MODEL, label="stable", retries=0) as client:
-            while not stop.is_set():
-                [prediction] = client.classify([RED])
-                answers.append(prediction.label)
-            answers.append("done")
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    yield serving
-    stop.set()
-    asking.join()
-    assert set(answers) == {"red", "done"}
+    with (
+        GrpcClient(f"127.0.0.1:{serving.ports[0]}", model=MODEL, label="stable", retries=0) as client,
+        Caller(lambda: client.classify([RED])[0].label, threads=1) as clients,
+    ):
+        yield serving
+    assert not clients.failures
+    assert set(clients.answers) == {"red"}
 
 
 def command(serving: RolloutServer, store: Path, *arguments: str) -> list[str]:

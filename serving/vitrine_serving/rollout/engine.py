@@ -74,8 +74,7 @@ def begin(work: Work, version: int) -> RolloutState:
                 f"version {version} is being rolled back ({current.reason}); finish that with `rollback`"
             )
         work.report.say(f"going on with the rollout of version {version}, begun by {current.by} at {current.started}")
-        check(work, version, current.previous, current.force or work.settings.force)
-        _check_pictures(work, version, current.force or work.settings.force)
+        _check_fitness(work, version, current.previous, current.force or work.settings.force)
         work.report.phase(current)
         return current
     stable = work.target.stable_version()
@@ -84,15 +83,14 @@ def begin(work: Work, version: int) -> RolloutState:
         return current
     if stable == version:
         raise CommandError(f"version {version} is stable already; `status` shows what is served")
-    check(work, version, stable, work.settings.force)
-    _check_pictures(work, version, work.settings.force)
+    _check_fitness(work, version, stable, work.settings.force)
     steps = work.settings.steps if work.target.divides_traffic else ()
     state = RolloutState(version, stable, Phase.STARTING, 0, steps, work.by, now(), now(), "", work.settings.force)
     return work.save(state)
 
 
-def check(work: Work, version: int, stable: int, force: bool) -> None:
-    """Raises CommandError unless `version` is in the store, blessed, and answers whatever clients ask stable for.
+def check(work: Work, version: int, stable: int, force: bool) -> Candidate:
+    """The version in the store; raises CommandError unless it is there, blessed, and has all that stable is asked for.
 
     With `force` it only has to be there.
     """
@@ -104,10 +102,12 @@ def check(work: Work, version: int, stable: int, force: bool) -> None:
         served = None
     for warning in check_candidate(candidate, served, force):
         work.report.say(warning)
+    return candidate
 
 
-def _check_pictures(work: Work, version: int, force: bool) -> None:
-    candidate = work.candidate(version)
+def _check_fitness(work: Work, version: int, stable: int, force: bool) -> None:
+    """As `check`, and are there pictures that both versions can be asked about?"""
+    candidate = check(work, version, stable, force)
     if not sample_pictures(candidate, work.settings.samples) or not (candidate.golden or force):
         raise CommandError(
             f"version {version} has no golden pictures, so its answers cannot be compared; export it anew, or name "
@@ -181,8 +181,7 @@ def _start(work: Work, state: RolloutState, until: Phase | None) -> RolloutState
 
 
 def _check_golden(work: Work, state: RolloutState, until: Phase | None) -> RolloutState:
-    _compare_with_golden(work, state, Track.CANARY)
-    candidate = work.candidate(state.version)
+    candidate = _compare_with_golden(work, state, Track.CANARY)
     finding = _answered(work, lambda: compare_labels(work.target, candidate, work.settings))
     work.report.finding(finding)
     if not finding.ok:
@@ -195,10 +194,10 @@ def _share(work: Work, state: RolloutState, until: Phase | None) -> RolloutState
     work.target.set_share(percent)
     work.wait(lambda: work.target.share_health(percent), work.settings.ready_seconds)
     # Servers that came for this share have not been asked yet.
-    _compare_with_golden(work, state, Track.CANARY)
+    candidate = _compare_with_golden(work, state, Track.CANARY)
     if until is Phase.WAITING:
         return state.at(Phase.WAITING)
-    verdict = watch(work.target, work.candidate(state.version), work.settings, work.report)
+    verdict = watch(work.target, candidate, work.settings, work.report)
     for finding in verdict.findings:
         work.report.finding(finding)
     if not verdict.ok:
@@ -238,7 +237,8 @@ def _undo(work: Work, state: RolloutState, until: Phase | None) -> RolloutState:
     return state.at(Phase.ROLLED_BACK)
 
 
-def _compare_with_golden(work: Work, state: RolloutState, track: Track) -> None:
+def _compare_with_golden(work: Work, state: RolloutState, track: Track) -> Candidate:
+    """The version as the store has it; raises CanaryFailed where a server of the track answers otherwise."""
     candidate = work.candidate(state.version)
     if not candidate.complete:
         raise CommandError(
@@ -246,7 +246,7 @@ def _compare_with_golden(work: Work, state: RolloutState, track: Track) -> None:
         )
     if not candidate.golden and (state.force or work.settings.force):
         work.report.say(f"version {state.version} has no golden pictures: not compared")
-        return
+        return candidate
 
     def compare() -> Finding:
         clients = work.target.clients(track)
@@ -260,6 +260,7 @@ def _compare_with_golden(work: Work, state: RolloutState, track: Track) -> None:
     work.report.finding(finding)
     if not finding.ok:
         raise CanaryFailed(finding.told)
+    return candidate
 
 
 def _answered(work: Work, ask: Callable[[], Finding]) -> Finding:
