@@ -38,9 +38,9 @@ from vitrine_export.training import fit
 recipe = Recipe.model_validate_json(sys.argv[1])
 preprocessing = Preprocessing(recipe.pipeline)
 index = prepare_dataset(recipe.dataset, preprocessing)
-# All that the process may ever use: what it has, and not enough for the batch.
+# All that the process may ever use: what it has, and much more than all but the dense layer needs.
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 30),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 30),) * 2)
 try:
     fit(recipe, index, preprocessing, cache=Path(sys.argv[2]))
 except ExportError as error:
@@ -195,11 +195,12 @@ def test_out_of_memory_comes_with_advice(pictures: Path, tmp_path: Path) -> None
         pictures,
         {
             "preprocessing": "decode|resize(512)|grayscale|value_range(-1,1)",
-            "model": {"name": "cnn", "filters": [2048], "dense": 8},
+            "model": {"name": "cnn", "filters": [2048], "dense": 64},
             "training.batch_size": 64,
         },
     )
-    # One activation of the batch takes 57 x 512 x 512 x 2048 x 4 bytes = 114 GiB.
+    # The dense layer's kernel takes 256 x 256 x 2048 x 64 x 4 bytes = 32 GiB. Far beyond the limit: what runs out a
+    # little later, in an allocation of a few bytes, ends TensorFlow with a segmentation fault instead of an error.
     process = started(FIT, recipe.model_dump_json(), tmp_path, environment=os.environ, output=tmp_path / "said")
     assert process.wait(300) == 1
     last = (tmp_path / "said").read_text().strip().splitlines()[-1]

@@ -13,6 +13,7 @@ from processes import wait_until
 from target_objects import CRASHING, ERROR, GOOD, NEXT, UNLOADABLE, Namespace, objects
 
 from vitrine_serving.errors import CommandError
+from vitrine_serving.rollout.kubernetes import health
 from vitrine_serving.rollout.kubernetes.target import KubernetesTarget, connect
 from vitrine_serving.rollout.state import Phase, RolloutState, now
 from vitrine_serving.rollout.target import Health, Track
@@ -134,17 +135,24 @@ def test_a_version_that_cannot_be_served_fails_with_the_servers_words(
     assert [(track.health, track.version) for track in status.tracks] == [("ok", GOOD), ("failing", version)]
 
 
-def test_a_pod_that_fits_nowhere_or_has_no_image_yet_is_waited_for(space: Namespace, target: KubernetesTarget):
+def test_a_pod_that_fits_nowhere_or_has_no_image_yet_is_waited_for(
+    space: Namespace, target: KubernetesTarget, monkeypatch: pytest.MonkeyPatch
+):
     with target.held("a test"):
         target.start_canary(NEXT)
         space.kubectl("set", "resources", "deployment/vitrine-canary", "--requests=cpu=900")
         wait_until(lambda: "Unschedulable: 0/1 nodes" in target.canary_health(NEXT).told, "why the pod has no node")
         assert not target.canary_health(NEXT).failed
         space.kubectl("set", "resources", "deployment/vitrine-canary", "--requests=cpu=5m")
-        space.kubectl("set", "image", "deployment/vitrine-canary", "serving=nowhere.invalid/missing:1")
-        # For as long as a registry may be busy; then it has failed.
+        # Nobody listens there: refused at once.
+        space.kubectl("set", "image", "deployment/vitrine-canary", "serving=localhost:1/missing:1")
         wait_until(lambda: "Pull" in target.canary_health(NEXT).told, "why the pod does not start")
+        # For as long as a registry may be busy, from the first refusal on; then it has failed.
         assert not target.canary_health(NEXT).failed
+        monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.0)
+        seen = target.canary_health(NEXT)
+    assert seen.failed
+    assert re.search(r"container serving: (ErrImagePull|ImagePullBackOff): .*localhost:1", seen.told)
 
 
 def test_the_state_is_kept_in_the_cluster(space: Namespace, target: KubernetesTarget):

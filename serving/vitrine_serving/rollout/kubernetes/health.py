@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 
 from vitrine_client.errors import VitrineError
 from vitrine_serving.errors import CommandError
@@ -22,7 +25,8 @@ _NOT_STARTING = {
     "InvalidImageName",
     "RunContainerError",
 }
-_PATIENCE_SECONDS = 90.0
+# A node may have to pull gigabytes twice.
+PATIENCE_SECONDS = 180.0
 # A pod whose node is lost is there until the node is back: its server ended with its grace period, or will not answer.
 _LOST_SECONDS = 30.0
 _CRASHING = "CrashLoopBackOff"
@@ -35,7 +39,27 @@ _STATUS_SECONDS = 3.0
 _ASKED = 2
 
 
-def track_health(api: Api, names: Names, model: str, track: Track, version: int) -> Health:
+class _Refusals:
+    """Since when containers do not start, as far as was seen here: the cluster tells the reason, and no time."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, str], float] = {}
+
+    def last(self, pod: Object, container: Object) -> bool:
+        """Has the container not started for longer than what mends itself takes?"""
+        key = (pod["metadata"]["uid"], container["name"])
+        if _waits_for(container).get("reason") not in _NOT_STARTING:
+            self._since.pop(key, None)
+            return False
+        return time.monotonic() - self._since.setdefault(key, time.monotonic()) >= PATIENCE_SECONDS
+
+
+def health_of_tracks(api: Api, names: Names, model: str) -> Callable[[Track, int], Health]:
+    """A function of a track and the version that it shall be at, to be asked again and again."""
+    return partial(_track_health, api, names, model, _Refusals())
+
+
+def _track_health(api: Api, names: Names, model: str, refusals: _Refusals, track: Track, version: int) -> Health:
     """As `kubectl rollout status` sees it, and beyond: pods that end count as left, and what fails is explained."""
     deployment = api.get(Kind.DEPLOYMENT, names.deployment(track))
     labelled = deployment["spec"]["template"]["metadata"]["labels"].get(VERSION_LABEL)
@@ -48,7 +72,7 @@ def track_health(api: Api, names: Names, model: str, track: Track, version: int)
     new = [pod for pod in pods if pod_version(pod) == version and not is_ending(pod)]
     old = [pod for pod in pods if pod_version(pod) != version]
     for pod in new:
-        if why := _pod_failure(api, pod, track):
+        if why := _pod_failure(api, pod, track, refusals):
             return _failed(f"pod {pod['metadata']['name']}: {why}")
     if why := _version_failure(api, [pod for pod in new if not is_ready(pod)], model, version):
         return _failed(why)
@@ -83,10 +107,6 @@ def _is_lost(pod: Object) -> bool:
     return ends is not None and _seconds_since(ends) > _LOST_SECONDS
 
 
-def _age(pod: Object) -> float:
-    return _seconds_since(pod["metadata"]["creationTimestamp"])
-
-
 def _seconds_since(time: str) -> float:
     then = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
@@ -106,18 +126,16 @@ def replicas(deployment: Object) -> int:
     return int(deployment["spec"].get("replicas", 1))
 
 
-def _pod_failure(api: Api, pod: Object, track: Track) -> str:
+def _pod_failure(api: Api, pod: Object, track: Track, refusals: _Refusals) -> str:
     """Why the pod will never be ready; empty where it may be."""
     status = pod.get("status", {})
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-        waiting = container["state"].get("waiting") or {}
-        reason = waiting.get("reason", "")
         # Stable's other servers serve on meanwhile: there, the Deployment's own deadline decides.
-        if reason in _NOT_STARTING and track is Track.CANARY and _age(pod) > _PATIENCE_SECONDS:
-            return _shortened(f"container {container['name']}: {reason}: {waiting.get('message', '')}")
+        if track is Track.CANARY and refusals.last(pod, container):
+            return _not_starting(container)
         # Stable's servers may have had bad days; a canary is judged by its own.
         again = container["restartCount"] >= _RESTARTS and (track is Track.CANARY or not is_ready(pod))
-        if reason == _CRASHING or again:
+        if _waits_for(container).get("reason") == _CRASHING or again:
             return _crash(api, pod, container)
     return ""
 
@@ -174,9 +192,19 @@ def _waiting(pod: Object) -> str:
     if is_ready(pod):
         return ""
     for container in pod.get("status", {}).get("containerStatuses", []):
-        if waiting := container["state"].get("waiting"):
-            return f"pod {name}: {waiting.get('reason')}"
+        if _waits_for(container):
+            return f"pod {name}: {_not_starting(container)}"
     return f"pod {name} is not ready yet"
+
+
+def _waits_for(container: Object) -> Object:
+    return container["state"].get("waiting") or {}
+
+
+def _not_starting(container: Object) -> str:
+    waiting = _waits_for(container)
+    told = [f"container {container['name']}", waiting.get("reason"), waiting.get("message")]
+    return _shortened(": ".join(part for part in told if part))
 
 
 def _not_made(deployment: Object) -> list[str]:

@@ -11,7 +11,7 @@ from vitrine_serving.rollout.kubernetes import shares
 from vitrine_serving.rollout.kubernetes.api import Api, Conflict, Kind, Missing, Object
 from vitrine_serving.rollout.kubernetes.changes import change_of
 from vitrine_serving.rollout.kubernetes.connection import connection
-from vitrine_serving.rollout.kubernetes.health import is_ready, living_pods, pod_version, replicas, track_health
+from vitrine_serving.rollout.kubernetes.health import health_of_tracks, is_ready, living_pods, pod_version, replicas
 from vitrine_serving.rollout.kubernetes.lease import Lock, holder_of
 from vitrine_serving.rollout.kubernetes.naming import (
     MODEL_LABEL,
@@ -58,6 +58,7 @@ class KubernetesTarget:
         self.model = model
         self._api = api
         self._names = names
+        self._health = health_of_tracks(api, names, model)
         self._lock = Lock(Api(api.connection), names.lease)
         api.before_retry = self._lock.check
 
@@ -102,7 +103,7 @@ class KubernetesTarget:
         self._api.modify(Kind.DEPLOYMENT, self._names.deployment(Track.CANARY), _at(template, 1))
 
     def canary_health(self, version: int) -> Health:
-        return track_health(self._api, self._names, self.model, Track.CANARY, version)
+        return self._health(Track.CANARY, version)
 
     def set_share(self, percent: int) -> None:
         self._lock.check()
@@ -149,7 +150,7 @@ class KubernetesTarget:
         self._api.modify(Kind.DEPLOYMENT, self._names.deployment(Track.STABLE), change)
 
     def promotion_health(self, version: int) -> Health:
-        return track_health(self._api, self._names, self.model, Track.STABLE, version)
+        return self._health(Track.STABLE, version)
 
     def end_canary(self) -> None:
         self._lock.check()
@@ -259,7 +260,7 @@ class KubernetesTarget:
         if not wanted or version is None:
             told = f"{len(pods)} servers end" if pods else ""
             return TrackStatus(track, None, wanted, ready, share, "none", told)
-        seen = track_health(self._api, self._names, self.model, track, version)
+        seen = self._health(track, version)
         health = "ok" if seen.ready else "failing" if seen.failed else "starting"
         return TrackStatus(track, version, wanted, ready, share, health, seen.told)
 
