@@ -13,6 +13,7 @@ from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
 from vitrine_serving.model_store import newest_version
 from vitrine_serving.rollout.arguments import add_rollout
+from vitrine_serving.rollout.one_server.folder import check_writable
 from vitrine_serving.server_process import interrupt_on_signals, running_server
 
 _EXAMPLES = """\
@@ -44,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     up.set_defaults(run=_up)
-    add_config(commands)
+    # A rollout's record says what may not be pinned by hand.
+    add_config(commands, check_writable)
     add_rollout(commands)
     arguments = parser.parse_args(argv)
     try:

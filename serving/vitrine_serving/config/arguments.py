@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitrine_serving.argument_types import whole
 from vitrine_serving.arguments import local_folder
 from vitrine_serving.config import commands
 from vitrine_serving.config.batching import MOST_BATCH_THREADS, BatchingSettings
@@ -29,19 +30,19 @@ _BATCHING = BatchingSettings()
 _Commands = Any  # argparse's own name for it is private
 
 
-def add_config(commands_of_tool: _Commands) -> None:
-    """Add `config` with its three commands."""
+def add_config(commands_of_tool: _Commands, check_writable: commands.CheckWritable) -> None:
+    """Add `config` with its three commands; `check_writable` is asked before `write` changes anything."""
     summary = "write, check and use TensorFlow Serving's configuration files"
     config = _command(commands_of_tool, "config", summary)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add_write(actions)
+    _add_write(actions, check_writable)
     _add_check(actions)
     _add_flags(actions)
 
 
-def _add_write(actions: _Commands) -> None:
+def _add_write(actions: _Commands, check_writable: commands.CheckWritable) -> None:
     write = _command(actions, "write", "pin models to versions and write the server's configuration folder")
-    write.set_defaults(run=lambda arguments: _write(write, arguments))
+    write.set_defaults(run=lambda arguments: _write(write, arguments, check_writable))
     write.add_argument(
         "--models", type=local_folder, required=True, metavar="DIR", help="the model store, as seen here"
     )
@@ -67,15 +68,15 @@ def _add_write(actions: _Commands) -> None:
 def _add_batching(write: argparse.ArgumentParser) -> None:
     group = write.add_argument_group("batching", "for a server that is started with --enable_batching")
     group.add_argument(
-        "--max-batch-size", type=_whole(1), metavar="N",
+        "--max-batch-size", type=whole(1), metavar="N",
         help="rows of a batch, and of a request (default: the largest allowed batch size, or 128)",
     )  # fmt: skip
     group.add_argument(
-        "--batch-timeout-micros", type=_whole(0), default=_BATCHING.batch_timeout_micros, metavar="N",
+        "--batch-timeout-micros", type=whole(0), default=_BATCHING.batch_timeout_micros, metavar="N",
         help="microseconds that a batch waits for more rows (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
-        "--num-batch-threads", type=_whole(1, MOST_BATCH_THREADS), metavar="N",
+        "--num-batch-threads", type=whole(1, MOST_BATCH_THREADS), metavar="N",
         help="batches in work at once (default: one a CPU of the server)",
     )  # fmt: skip
     group.add_argument(
@@ -83,7 +84,7 @@ def _add_batching(write: argparse.ArgumentParser) -> None:
         help="pad batches to the next of these sizes; the last is --max-batch-size (default: as they come)",
     )  # fmt: skip
     group.add_argument(
-        "--max-enqueued-batches", type=_whole(1), default=_BATCHING.max_enqueued_batches, metavar="N",
+        "--max-enqueued-batches", type=whole(1), default=_BATCHING.max_enqueued_batches, metavar="N",
         help="batches that wait before requests are refused (default: %(default)s)",
     )  # fmt: skip
 
@@ -99,16 +100,16 @@ def _add_flags(actions: _Commands) -> None:
     flags = _command(actions, "flags", "print TensorFlow Serving's command line for a written folder, one flag a line")
     flags.set_defaults(run=commands.flags)
     device = flags.add_mutually_exclusive_group()
-    device.add_argument("--cpus", type=_whole(1, 65536), metavar="N", help="of the server (default: those usable here)")
+    device.add_argument("--cpus", type=whole(1, 65536), metavar="N", help="of the server (default: those usable here)")
     device.add_argument("--gpu", action="store_true", help="leave the threads to TensorFlow")
     flags.add_argument(
-        "--grpc-threads", type=_whole(1, 65536), default=GRPC_THREADS, metavar="N",
+        "--grpc-threads", type=whole(1, 65536), default=GRPC_THREADS, metavar="N",
         help="gRPC requests handled at once, more are refused (default: %(default)s)",
     )  # fmt: skip
     flags.add_argument("--batching", action="store_true", help="merge requests as batching.config says")
     flags.add_argument("--config-dir", default=CONFIG_DIR, metavar="DIR", help="(default: %(default)s)")
-    flags.add_argument("--grpc-port", type=_whole(1, 65535), default=GRPC_PORT, help="(default: %(default)s)")
-    flags.add_argument("--rest-port", type=_whole(1, 65535), default=REST_PORT, help="(default: %(default)s)")
+    flags.add_argument("--grpc-port", type=whole(1, 65535), default=GRPC_PORT, help="(default: %(default)s)")
+    flags.add_argument("--rest-port", type=whole(1, 65535), default=REST_PORT, help="(default: %(default)s)")
     flags.add_argument("--json", action="store_true", help="print the flags as a JSON list")
 
 
@@ -119,7 +120,9 @@ def _command(parent: _Commands, name: str, summary: str) -> argparse.ArgumentPar
     return added
 
 
-def _write(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+def _write(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, check_writable: commands.CheckWritable
+) -> None:
     """What one argument alone does not show is wrong usage too."""
     pairs = [pair for group in arguments.model for pair in group]
     names = [name for name, _ in pairs]
@@ -128,7 +131,7 @@ def _write(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
             parser.error(f"model {name} is named more than once; name each model once, with one version")
     if arguments.version is not None and (len(pairs) > 1 or pairs[0][1] is not None):
         parser.error("--version is for one model without a version of its own; give NAME=VERSION instead")
-    commands.write(arguments)
+    commands.write(arguments, check_writable)
 
 
 def _models(text: str) -> list[tuple[str, int | None]]:
@@ -162,13 +165,4 @@ def _base_path(text: str) -> str:
 
 def _sizes(text: str) -> tuple[int, ...]:
     """Empty for an empty text."""
-    return tuple(_whole(1)(part.strip()) for part in text.split(",")) if text else ()
-
-
-def _whole(lowest: int, highest: int = 2**31 - 1) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 12 and lowest <= int(text) <= highest):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
-        return int(text)
-
-    return whole
+    return tuple(whole(1)(part.strip()) for part in text.split(",")) if text else ()

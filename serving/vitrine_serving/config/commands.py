@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 from vitrine_serving.config.batching import BatchingSettings
 from vitrine_serving.config.checking import check_file
@@ -13,10 +15,13 @@ from vitrine_serving.config.folder import ServingConfig, write_config
 from vitrine_serving.config.models import PinnedModel
 from vitrine_serving.config.pinning import pin_model
 from vitrine_serving.errors import CommandError
-from vitrine_serving.rollout.one_server.folder import check_writable
+
+CheckWritable = Callable[[Path, Mapping[str, int], Collection[str]], None]
+"""May these versions, by model, be pinned in this folder, those of the last argument because they were named?
+Raises CommandError."""
 
 
-def write(arguments: argparse.Namespace) -> None:
+def write(arguments: argparse.Namespace, check_writable: CheckWritable) -> None:
     requested = dict(pair for group in arguments.model for pair in group)
     if arguments.version is not None:
         requested = dict.fromkeys(requested, arguments.version)

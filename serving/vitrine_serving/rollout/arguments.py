@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitrine_serving.argument_types import whole
 from vitrine_serving.config.pinning import check_version
 from vitrine_serving.errors import CommandError
 from vitrine_serving.rollout import commands
@@ -132,7 +133,7 @@ def _add_judgement(command: argparse.ArgumentParser) -> None:
         ("--max-p99-factor", _LIMITS.p99_factor, _number(0), "99th percentile of the latency, likewise"),
         ("--latency-slack", _LIMITS.latency_slack, _number(0), "seconds that latency may have on top of that"),
         ("--max-disagreement", _LIMITS.disagreement, _number(0, 1), "pictures with another best label than stable's"),
-        ("--least-requests", _LIMITS.least_requests, _whole, "of each version, for figures to count"),
+        ("--least-requests", _LIMITS.least_requests, whole(1), "of each version, for figures to count"),
     ):
         group.add_argument(flag, type=kind, default=value, metavar="N", help=f"{told} (default: %(default)g)")
 
@@ -144,10 +145,10 @@ def _environment(name: str, kind: Callable[[str], Any]) -> Any:
 def _version(text: str) -> int:
     try:
         number = check_version(text)
-    except CommandError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    except CommandError:
+        number = None
     if number is None:
-        raise argparse.ArgumentTypeError("a version is missing: give its number, such as 7")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version: give its number, such as 7")
     return number
 
 
@@ -171,12 +172,6 @@ def _number(least: float, most: float = 1e6) -> Callable[[str], float]:
         return value
 
     return number
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 10**9):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _address(text: str) -> str:

@@ -50,7 +50,7 @@ def _forward(arguments: argparse.Namespace, what: str, until: Phase | None) -> N
         _print_changes(target, arguments.version)
         return
     with _at_work(arguments, target, settings, what) as work:
-        for warning in getattr(target, "warnings", lambda version: [])(arguments.version):
+        for warning in target.warnings(arguments.version):
             work.report.say(f"beware: {warning}")
         state = engine.advance(work, engine.begin(work, arguments.version), until)
     _conclude(target, arguments.models, state)

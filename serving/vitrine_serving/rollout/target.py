@@ -132,5 +132,8 @@ class Target(Protocol):
 
     def status(self) -> TargetStatus: ...
 
+    def warnings(self, version: int) -> Sequence[str]:
+        """What a rollout of `version` means for clients, and the way round it."""
+
     def rollout_changes(self, version: int) -> list[Change]:
         """What a rollout of `version` would have changed at its end, for --dry-run; nothing is changed."""

@@ -195,6 +195,9 @@ class KubernetesTarget:
             holder=holder_of(self._api, self._names.lease),
         )
 
+    def warnings(self, version: int) -> Sequence[str]:
+        return ()
+
     def rollout_changes(self, version: int) -> list[Change]:
         stable, canary = self._deployment(Track.STABLE), self._deployment(Track.CANARY)
         config = self._config(stable, version)

@@ -199,7 +199,6 @@ class OneServerTarget:
         return [Change(name, (self._folder / name).read_text(encoding="utf-8"), text) for name, text in after.items()]
 
     def warnings(self, version: int) -> list[str]:
-        """What a rollout of `version` means for clients, and the way round it."""
         return telling.warnings(self.model, version, self.stable_version())
 
     def _models(self) -> tuple[PinnedModel, ...]:
