@@ -17,7 +17,7 @@ from rollout_versions import Network, client_of, picture, publish, random_pictur
 from vitrine_client import Client, RestClient
 from vitrine_client.errors import Unavailable
 from vitrine_serving.errors import CommandError
-from vitrine_serving.rollout.judging.probing import Prober, percentile
+from vitrine_serving.rollout.judging.probing import Prober, percentile, percentile_at_least
 from vitrine_serving.rollout.judging.samples import sample_pictures
 from vitrine_serving.rollout.target import Track
 from vitrine_serving.rollout.version_store import read_version
@@ -244,3 +244,18 @@ def test_a_percentile_is_the_smallest_value_that_enough_do_not_exceed(values: li
     assert found in values
     assert sum(value <= found for value in values) >= enough
     assert sum(value < found for value in values) < enough
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "bound"),
+    [(1, 99, 1), (50, 99, 48), (300, 99, 294), (1000, 99, 985), (50, 50, 19), (100_000, 50, 49_740)],
+)
+def test_a_percentile_is_surely_no_less_than_its_bound(count: int, percent: int, bound: int) -> None:
+    # By hand: the smallest number above it whose binomial distribution function reaches 0.95.
+    assert percentile_at_least(range(1, count + 1), percent) == bound
+
+
+def test_one_slow_moment_is_no_percentile_of_few_and_many_are() -> None:
+    assert percentile_at_least([0.01] * 49 + [9.0], 99) == 0.01
+    assert percentile_at_least([0.01] * 47 + [9.0] * 3, 99) == 9.0
+    assert percentile_at_least([], 99) is None

@@ -59,6 +59,15 @@ def test_what_is_at_a_limit_is_within_it() -> None:
     assert judge([evidence], LIMITS).ok
 
 
+def test_what_so_few_requests_may_say_by_chance_is_not_held_against_the_canary() -> None:
+    verdict = judge([probed(p99=0.365, p99_at_least=0.030)], LIMITS)
+    assert verdict.ok
+    told = "p99 latency 365 ms (surely 30 ms) against stable's 23 ms: within 2.0 times + 20 ms (probing)"
+    assert told in [finding.told for finding in verdict.findings]
+    verdict = judge([probed(p99=0.365, p99_at_least=0.081)], LIMITS)
+    assert verdict.reason == told.replace("30 ms", "81 ms").replace("within", "more than")
+
+
 def test_errors_that_stable_has_as_well_are_not_the_canarys() -> None:
     failing = replace(GOOD, errors=60)
     assert judge([replace(PROBED, stable=failing, canary=failing)], LIMITS).ok

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Traffic:
-    """Requests to one track in the time that is judged; times in seconds, None where there were no requests."""
+    """Requests to one track in the time that is judged; times in seconds, None where there were no requests.
+
+    Attributes:
+        p50_at_least, p99_at_least: what the percentile is beyond doubt, where requests are so few that it is a guess.
+            None: there are many.
+    """
 
     requests: int
     errors: int
     p50: float | None
     p99: float | None
+    p50_at_least: float | None = None
+    p99_at_least: float | None = None
 
 
 @dataclass(frozen=True)
