@@ -105,7 +105,7 @@ def _latency(evidence: Evidence, limits: Limits) -> Iterator[Finding]:
             continue
         factor = max(factor, finest)
         # Of fifty requests one slow one is the p99, whoever made it wait.
-        surely = here if at_least is None else min(at_least, here)
+        surely = here if at_least is None else at_least
         ok = surely <= factor * there + limits.latency_slack + _ROUNDING
         yield Finding(
             check,

@@ -107,8 +107,8 @@ def _is_lost(pod: Object) -> bool:
     return ends is not None and _seconds_since(ends) > _LOST_SECONDS
 
 
-def _seconds_since(time: str) -> float:
-    then = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+def _seconds_since(moment: str) -> float:
+    then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
 
 
