@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import configargparse
 import pytest
 import yaml
 from rendered import (
@@ -25,6 +26,8 @@ from rendered import (
     tracks,
 )
 
+from vitrine_client.load.arguments import add_arguments
+from vitrine_client.load.profile import Profile
 from vitrine_export.training.cluster import read_cluster
 from vitrine_serving import cli
 from vitrine_serving.config.flags import server_flags
@@ -236,3 +239,22 @@ def test_workers_of_one_training_know_each_other(index: int) -> None:
     assert re.fullmatch(
         r".*\[index\]|.*job-completion-index'\]", container["env"][0]["valueFrom"]["fieldRef"]["fieldPath"]
     )
+
+
+def test_the_load_jobs_options_are_an_open_loop_with_objectives() -> None:
+    [config] = of_kind(job("load"), "ConfigMap")
+    parser = configargparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args([], env_vars=config["data"])
+    profile = Profile.of(options)
+    assert profile.is_open
+    assert profile.objectives
+    assert profile.seconds is not None
+    assert 0 < profile.warm_up < profile.seconds
+    [expected] = {
+        int(argument.partition("=")[2])
+        for _, template in pod_templates(job("load"))
+        for argument in template["spec"]["containers"][0]["args"]
+        if argument.startswith("--expect-workers=")
+    }
+    assert find(job("load"), "Job", "vitrine-load-test-workers")["spec"]["parallelism"] == expected
