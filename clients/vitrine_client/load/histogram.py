@@ -57,11 +57,6 @@ class Histogram:
                 return min(self.max, _LEAST_SECONDS * _GROWTH ** (bucket + 0.5))
         return None
 
-    def share_above(self, seconds: float) -> float:
-        """The ratio of latencies beyond `seconds`, to the width of a bucket; 0 where nothing was added."""
-        edge = math.log(max(seconds, _LEAST_SECONDS) / _LEAST_SECONDS) / _LOG_GROWTH
-        return sum(n for bucket, n in self.buckets.items() if bucket + 0.5 > edge) / self.count if self.buckets else 0.0
-
     def packed(self) -> list[Any]:
         """Plain values for a message: what `unpacked` takes."""
         return [self.total, self.max, *(value for pair in self.buckets.items() for value in pair)]

@@ -63,9 +63,12 @@ def result_of(outcome: Outcome, after: server_metrics.Scrape | None, note: str) 
     figures, transports = figures_of(recording, first, last, outcome.settings.transports)
     # Workers begin, and end, a little later than their master.
     rows = max([math.ceil(last), *(second + 1 for second, _ in recording.tallies)])
-    server = None
+    server, server_note = None, outcome.note or note
     if outcome.before is not None and after is not None:
-        server = server_metrics.difference(outcome.before, after)
+        try:
+            server = server_metrics.difference(outcome.before, after)
+        except server_metrics.NoMetrics as error:
+            server_note = str(error)
     return Result(
         started=outcome.started.isoformat(timespec="seconds"),
         seconds=last - first,
@@ -78,7 +81,7 @@ def result_of(outcome: Outcome, after: server_metrics.Scrape | None, note: str) 
         objectives=held(profile.objectives, figures, transports),
         generator=_generator(outcome),
         server=server,
-        server_note=outcome.note or note,
+        server_note=server_note,
     )
 
 
@@ -91,6 +94,7 @@ def _settings(outcome: Outcome) -> dict[str, Any]:
         "rest": settings.rest if settings.asks_over("rest") else None,
         "pictures": settings.pictures or f"golden pictures of {settings.models / settings.model}",
         "sizes": settings.sizes or None,
+        "transport": settings.transport,
         "arrivals": profile.arrivals,
         "rate": profile.rate,
         "stages": profile.told_stages,
