@@ -15,6 +15,7 @@ from vitrine_client.cli.arguments import parse
 from vitrine_client.cli.connection import connect
 from vitrine_client.cli.console import Console
 from vitrine_client.cli.failures import told
+from vitrine_client.cli.load import load
 from vitrine_client.errors import InvalidInput, VitrineError
 
 INTERRUPTED = 130
@@ -42,8 +43,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         sys.stderr.write("vitrine-client: stdout is closed, and results go there\n")
         return 1
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        options = parse(arguments)
+        if given[:1] == ["load"]:
+            # Its options are locust's, which argparse knows nothing of.
+            return load(given[1:])
+        options = parse(given)
         console = Console(options.color, csv=getattr(options, "csv", False))
         try:
             client = connect(options)

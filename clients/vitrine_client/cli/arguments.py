@@ -26,6 +26,7 @@ _EXAMPLES = {
   vitrine-client predict photos --model flowers
   vitrine-client status --all
   vitrine-client wait --model flowers --for 120 && vitrine-client bench rose.jpg --model flowers
+  vitrine-client load capacity --slo "p99<80ms,errors<0.1%"
 
 exit codes:
   0 done, 1 failed, 2 wrong usage, 130 interrupted
@@ -92,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _finish(wait)
     _add_bench(commands)
+    # To be listed: whatever follows it is read by another program.
+    commands.add_parser(
+        "load", help="Makes load with locust, for as long as you say; load capacity finds how much a server can take."
+    )
     return parser
 
 

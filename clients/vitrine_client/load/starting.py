@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from functools import partial
@@ -31,6 +32,8 @@ from vitrine_client.load.workers import obey
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 # Of each transport in an open loop, for which nobody has said how many.
 _CONNECTIONS = 8
+# As a shell says of a program that SIGINT ended.
+_INTERRUPTED = 130
 
 
 def start() -> None:
@@ -39,8 +42,19 @@ def start() -> None:
     init_gevent()
     events.init_command_line_parser.add_listener(add_arguments)
     events.init.add_listener(prepare)
+    # Python would raise KeyboardInterrupt in whatever runs just then; inside gRPC's callbacks it gets lost.
+    gevent.signal_handler(signal.SIGINT, _interrupt)
     sys.argv[1:1] = ["-f", str(_LOCUSTFILE)]
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Before a run, or again while the first one's interrupt is seen to.
+        sys.exit(_INTERRUPTED)
+
+
+def _interrupt() -> None:
+    """Where locust waits for it."""
+    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 def prepare(environment: Environment, **_: Any) -> None:

@@ -1,0 +1,1 @@
+"""The highest rate of requests that keeps an objective: `vitrine-client load capacity`."""
