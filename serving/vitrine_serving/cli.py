@@ -15,6 +15,7 @@ from vitrine_serving.model_store import newest_version
 from vitrine_serving.rollout.arguments import add_rollout
 from vitrine_serving.rollout.one_server.folder import check_writable
 from vitrine_serving.server_process import interrupt_on_signals, running_server
+from vitrine_serving.tune.arguments import add_tune
 
 _EXAMPLES = """\
 examples:
@@ -23,6 +24,7 @@ examples:
   vitrine-serving up --models /srv/models --grpc-port 9000 --rest-port 9001
   vitrine-serving config write --models models --model digits=3 --out config
   vitrine-serving rollout 4                           canary, judge, promote or roll back in Kubernetes
+  vitrine-serving tune --slo "p99<80ms" --out tuned   try batching and threads on this machine, keep the best
 
 exit codes: 0 done, 1 failed, 2 wrong usage
 """
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="vitrine-serving",
         description="Serve a model store: the newest version of a model, or pinned versions by configuration files; "
-        "bring a new version to a fleet, or back.",
+        "bring a new version to a fleet, or back; find the batching that suits a machine.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     # A rollout's record says what may not be pinned by hand.
     add_config(commands, check_writable)
     add_rollout(commands)
+    add_tune(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

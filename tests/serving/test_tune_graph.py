@@ -1,0 +1,134 @@
+"""A candidate's copy of a version: another batch in its graph, the same answers, and the store as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from vitrine_serving.config.batching import parse_batching
+from vitrine_serving.errors import CommandError
+from vitrine_serving.tune.candidates import Batching, Candidate, Threads
+from vitrine_serving.tune.copies import BATCHING, SAVED_MODEL, Copies
+from vitrine_serving.tune.graph import graph_batching, with_batching
+
+v1 = tf.compat.v1
+THREADS = Threads(1, 2)
+EXPORTED = Batching(8, 0, 4, 1000, (4, 8))
+
+
+class Exported(tf.Module):
+    """As vitrine-export makes them: two signatures share one batch, which splits requests and pads batches.
+
+    Both answer with x / 2 + 1 and how many rows ran together.
+    """
+
+    def __init__(self, splits: bool = True) -> None:
+        super().__init__()
+        self.half = tf.Variable(0.5)
+        self._splits = splits
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
+        def network(x):
+            return self.half * x + 1, tf.fill(tf.shape(x), tf.size(x))
+
+        self.network = network.get_concrete_function()
+        for name in ("one", "other"):
+            spec = tf.TensorSpec([None], tf.float32, name="x")
+            setattr(self, name, tf.function(self._answer, [spec], autograph=False))
+
+    def _answer(self, x):
+        sizes = EXPORTED.allowed_sizes
+        options = {"allowed_batch_sizes": sizes, "enable_large_batch_splitting": True, "max_enqueued_batches": 1000}
+        y, rows = tf.raw_ops.BatchFunction(
+            in_tensors=[x],
+            captured_tensors=self.network.captured_inputs,
+            f=self.network,
+            Tout=[tf.float32, tf.int32],
+            num_batch_threads=4,
+            max_batch_size=64 if self._splits else 8,
+            batch_timeout_micros=0,
+            shared_name=f"tuned_{id(self)}",
+            **(options if self._splits else {}),
+        )
+        return {"y": y, "rows": rows}
+
+
+def exported(folder: Path, splits: bool = True) -> Path:
+    module = Exported(splits)
+    tf.saved_model.save(module, str(folder), signatures={"one": module.one, "other": module.other})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(tmp_path_factory.mktemp("store") / "model" / "3")
+
+
+def answers(version: Path, rows: int) -> dict[str, tuple[list[float], list[int]]]:
+    """By signature: the answers, and how many rows each was computed with. Loaded as servers do."""
+    found = {}
+    with v1.Session(graph=tf.Graph()) as session:
+        signatures = v1.saved_model.load(session, ["serve"], str(version)).signature_def
+        for name in ("one", "other"):
+            fetches = {alias: output.name for alias, output in signatures[name].outputs.items()}
+            said = session.run(fetches, {signatures[name].inputs["x"].name: np.arange(rows, dtype=np.float32)})
+            found[name] = said["y"].tolist(), said["rows"].tolist()
+    return found
+
+
+def test_what_the_export_says_is_read_from_the_graph(version: Path) -> None:
+    assert graph_batching((version / SAVED_MODEL).read_bytes()) == EXPORTED
+
+
+def test_a_candidate_batches_as_it_says_and_answers_the_same(version: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in version.rglob("*") if path.is_file()}
+    candidate = Candidate("in-graph", Batching(2, 500, 3, 70, (1, 2)), THREADS)
+    base_path = Copies(version, tmp_path, with_batching).base_path(candidate)
+    assert graph_batching((base_path / "3" / SAVED_MODEL).read_bytes()) == candidate.batching
+    original, changed = answers(version, 5), answers(base_path / "3", 5)
+    assert set(changed) == {"one", "other"}
+    for name, (y, rows) in changed.items():
+        assert y == original[name][0] == [1.0, 1.5, 2.0, 2.5, 3.0]
+        assert original[name][1] == [8] * 5
+        # More rows than fit are split, as before.
+        assert rows == [2, 2, 2, 2, 1]
+    assert {path: path.read_bytes() for path in version.rglob("*") if path.is_file()} == before
+
+
+def test_a_batch_of_defaults_neither_splits_nor_pads_afterwards(tmp_path: Path) -> None:
+    version = exported(tmp_path / "version", splits=False)
+    assert graph_batching((version / SAVED_MODEL).read_bytes()) == Batching(8, 0, 4, 10)
+    changed = with_batching((version / SAVED_MODEL).read_bytes(), Batching(16, 0, 1, 20, (1, 2, 4, 8, 16)))
+    (version / SAVED_MODEL).write_bytes(changed)
+    assert graph_batching(changed) == Batching(16, 0, 1, 20)
+    assert answers(version, 11)["one"][1] == [11] * 11
+
+
+def test_nothing_but_the_batch_changes(version: Path) -> None:
+    content = (version / SAVED_MODEL).read_bytes()
+    once = with_batching(content, Batching(2, 500, 3, 70, (1, 2)))
+    same = saved_model_pb2.SavedModel.FromString(with_batching(once, EXPORTED))
+    assert same == saved_model_pb2.SavedModel.FromString(content)
+    assert same != saved_model_pb2.SavedModel.FromString(once)
+
+
+def test_a_server_side_candidate_is_the_version_as_it_is_and_a_file(version: Path, tmp_path: Path) -> None:
+    candidate = Candidate("server-side", Batching(16, 1000, 2), THREADS)
+    base_path = Copies(version, tmp_path, with_batching).base_path(candidate)
+    assert (base_path / "3" / SAVED_MODEL).read_bytes() == (version / SAVED_MODEL).read_bytes()
+    assert (base_path / "3" / "variables" / "variables.index").samefile(version / "variables" / "variables.index")
+    parameters = parse_batching((base_path / BATCHING).read_bytes())
+    assert (parameters.max_batch_size, parameters.batch_timeout_micros, parameters.num_batch_threads) == (16, 1000, 2)
+
+
+def test_a_graph_without_a_batch_has_none(written_models: Path) -> None:
+    assert graph_batching((written_models / "plus_two" / SAVED_MODEL).read_bytes()) is None
+
+
+def test_what_is_no_model_is_said_to_be_none() -> None:
+    with pytest.raises(CommandError, match=r"saved_model\.pb cannot be read"):
+        graph_batching(b"no model")
