@@ -9,7 +9,7 @@ GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 IMAGE     ?=
 SET       ?=
-BENCH     ?= embedded
+BENCH     ?= performance
 VERSION   ?=
 PROFILE   ?=
 PYTHON    ?= python3
@@ -110,8 +110,8 @@ rollout-status: $(RUN) ## versions, servers, share of the traffic and health of 
 load: $(RUN) ## load on the running server, from a web page on port 8089, or ARGS="--headless -u 16 -t 1m"
 	@$(BIN)/python -m vitrine_client.load --model "$$MODEL" --models "$$MODELS" --grpc "localhost:$$GRPC_PORT" --rest "localhost:$$REST_PORT" $(ARGS)
 
-bench: $(RUN) ## measure side by side, as ratios: BENCH=embedded, client, downscale, input_pipeline, features or results
-	@$(BIN)/python -m "benchmarks.$$BENCH" $(ARGS)
+bench: $(RUN) ## measure side by side, as ratios: BENCH=performance, embedded, client, downscale, input_pipeline, features or results
+	@$(BIN)/python -m "benchmarks.$$BENCH" $(if $(filter performance,$(BENCH)),--write docs/performance.md) $(ARGS)
 
 # Files of tests side by side: most of them wait for a process of their own. In their order, for few tests may be long.
 test: $(DEV) $(POLICY) ## run all tests that need neither Docker nor Kubernetes
@@ -143,6 +143,10 @@ lock: $(DEV) ## resolve requirements/*.in anew into locked, hashed files
 	$(LOCKED) --override requirements/cpu-overrides.in requirements/train-cpu.in -o requirements/train-cpu.txt
 	$(LOCKED) requirements/train-gpu.in -o requirements/train-gpu.txt
 	$(LOCK) requirements/policy.in -o requirements/policy.txt
+	$(LOCK) requirements/peers-bentoml.in -o requirements/peers-bentoml.txt
+	$(LOCK) requirements/peers-litserve.in -o requirements/peers-litserve.txt
+	$(LOCK) requirements/peers-ray.in -o requirements/peers-ray.txt
+	$(LOCK) requirements/peers-mlserver.in -o requirements/peers-mlserver.txt
 
 protos: ## generate the client's wire messages from their .proto files
 	clients/generate_protos.sh
