@@ -38,7 +38,7 @@ _TOP = 5
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _TIMEOUT = 60.0
 _WARM_UP_CALLS = 3
-_IMPORT_TARGET = 1.3
+IMPORT_TARGET = 1.3
 _THE_FIVE = "import google.protobuf, grpc, numpy, PIL, requests"
 
 Call = Callable[[], object]
@@ -186,7 +186,7 @@ def _stub(server: ServerProcess, stack: ExitStack) -> Any:
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
-def _measured(pair: Pair, rounds: int, seconds: float) -> tuple[float, float, float]:
+def measured(pair: Pair, rounds: int, seconds: float) -> tuple[float, float, float]:
     """Milliseconds of CPU of a call by the client and of the other one, and the median of the rounds' quotients."""
     calls = (pair.ours, pair.other)
     for call in calls:
@@ -217,7 +217,7 @@ def _cpu_milliseconds(call: Call, count: int) -> float:
 
 
 @contextmanager
-def _servers(forms: Sequence[str]) -> Iterator[dict[str, ServerProcess]]:
+def wire_servers(forms: Sequence[str]) -> Iterator[dict[str, ServerProcess]]:
     """By the form in which they answer with tensors: "typed" or "content"."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         base, model = Path(folder), _Wire()
@@ -227,7 +227,7 @@ def _servers(forms: Sequence[str]) -> Iterator[dict[str, ServerProcess]]:
         yield {form: stack.enter_context(embedded_server(base, *flags[form])) for form in forms}
 
 
-def _pairs(only: Sequence[str], servers: dict[str, ServerProcess], stack: ExitStack) -> Iterator[Pair]:
+def pairs(only: Sequence[str], servers: dict[str, ServerProcess], stack: ExitStack) -> Iterator[Pair]:
     if "picture" in only:
         yield from picture_pairs(servers["typed"], stack)
     if "batch" in only:
@@ -262,13 +262,13 @@ def main() -> None:
     if set(options.only) - {"import"}:
         # An idle process less beside the measurement.
         forms = ("typed", "content") if "batch" in options.only else ("typed",)
-        with _servers(forms) as servers, ExitStack() as stack:
-            for pair in _pairs(options.only, servers, stack):
-                ours, other, ratio = _measured(pair, options.rounds, options.seconds)
+        with wire_servers(forms) as servers, ExitStack() as stack:
+            for pair in pairs(options.only, servers, stack):
+                ours, other, ratio = measured(pair, options.rounds, options.seconds)
                 _print_line(pair.name, ours, other, ratio, pair.target)
     if "import" in options.only:
         for name, ours, five in import_figures(options.rounds):
-            _print_line(name, ours, five, ours / five, _IMPORT_TARGET)
+            _print_line(name, ours, five, ours / five, IMPORT_TARGET)
 
 
 if __name__ == "__main__":

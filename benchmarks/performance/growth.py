@@ -1,0 +1,299 @@
+"""What the embedded server's costs do as clients, models and pictures grow: about nine minutes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import load, models
+from benchmarks.performance.curves import percentile
+from benchmarks.performance.idle import Connections, need_connections, trivial_model, wires
+from benchmarks.performance.section import Bench, Findings, Section, Table, Target
+from benchmarks.processes import ServerProcess, embedded_server, embedded_server_of
+from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
+
+TRANSPORTS = ("gRPC", "REST")
+_CONCURRENT = (1, 2, 4, 8, 16, 32, 64)
+_MODELS = (1, 5, 10, 20)
+_PICTURE_BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
+_CONNECTED = (1, 10, 100, 1000)
+_REQUESTS_A_SECOND = 500
+# By how much a figure may differ for nothing: what a request costs, and the exponent of what should grow linearly.
+_FLAT = 1.1
+_LINEAR = 1.1
+# What is added to a cost below this part of it tells nothing of how it grows.
+_NOISE = 0.1
+
+Rounds = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was measured over one kind of size."""
+
+    table: Table
+    targets: Sequence[Target]
+    figures: dict[str, Any]
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+    """1.0 where cost grows linearly from that of the first size, 2.0 where quadratically; None where it hardly grows.
+
+    The least-squares slope of the logarithm of what a size adds to the first one's cost, over that of what it adds to
+    the first size: a cost that is there at any size would otherwise hide how the rest grows. Where that shows at the
+    last size alone, the least that it can be.
+    """
+    floor = _NOISE * costs[0]
+    added = [(size - sizes[0], cost - costs[0]) for size, cost in zip(sizes[1:], costs[1:], strict=True)]
+    points = [(size, cost) for size, cost in added if cost > floor]
+    if points == added[-1:]:
+        points = [(size, floor) for size, _ in added[-2:-1]] + points
+    if len(points) < 2:
+        return None
+    logarithms = [[math.log(value) for value in values] for values in zip(*points, strict=True)]
+    return statistics.linear_regression(*logarithms).slope
+
+
+def medians(rounds: Rounds) -> list[float]:
+    """Of each size over the rounds."""
+    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+
+
+def worst_ratio(rounds: Rounds) -> float:
+    """The largest cost of a size as a multiple of the first one's, each the median of the rounds' quotients."""
+    return max(medians([[cost / costs[0] for cost in costs] for costs in rounds])[1:])
+
+
+def concurrency(bench: Bench, server: ServerProcess, transport: str, counts: Sequence[int] = _CONCURRENT) -> Part:
+    """Closed loops of `counts` clients."""
+    sends = {count: [_photo_client(server, transport, bench.pictures(16))] * count for count in counts}
+    rates, cpu = _matrix(bench.rounds, counts), _matrix(bench.rounds, counts)
+    latencies: dict[int, list[float]] = {count: [] for count in counts}
+    load.closed_loop(sends[max(counts)], server.exact_cpu_seconds, 0.5)
+    for number, count in _turns(bench.rounds, counts):
+        block = load.closed_loop(sends[count], server.exact_cpu_seconds, bench.seconds / 6)
+        rates[number][counts.index(count)], cpu[number][counts.index(count)] = block.rate, block.cpu_seconds
+        latencies[count] += block.latencies
+    p99 = [percentile(latencies[count], 99) for count in counts]
+    rate, used = medians(rates), medians(cpu)
+    rows = [
+        [str(count), f"{rate[at]:.0f}", f"{p99[at]:.0f}", f"{used[at] * 1e3:.2f}"] for at, count in enumerate(counts)
+    ]
+    most = statistics.median(row[-1] / max(row) for row in rates)
+    return Part(
+        Table(
+            f"{transport}: clients that each ask as soon as they are answered; p99 of all rounds together",
+            ("clients", "pictures/s", "p99 ms", "server CPU ms a request"),
+            rows,
+        ),
+        [
+            _flat(f"{transport}, 1 to {counts[-1]} at once: server CPU a request", cpu),
+            _linear(f"{transport}, 1 to {counts[-1]} at once: p99", counts, p99),
+            Target(
+                f"{transport}: at {counts[-1]} at once at least 0.95 of the most a second", f"{most:.2f}", most >= 0.95
+            ),
+        ],
+        {"clients": list(counts), "rate": rates, "cpu_seconds": cpu, "p99_ms": p99},
+    )
+
+
+def many_models(bench: Bench, counts: Sequence[int] = _MODELS) -> Part:
+    """One server of each number of models, all MobileNetV2, asked in turn by four clients."""
+    rounds = min(bench.rounds, 2)
+    start, memory, cpu = _matrix(rounds, counts), _matrix(rounds, counts), _matrix(rounds, counts)
+    for number, count in _turns(rounds, counts):
+        place = counts.index(count)
+        config = bench.work / f"{count}_models.config"
+        names = [models.NAME, *(f"{models.NAME}_{other}" for other in range(2, count + 1))]
+        models.write_config(config, names, bench.model)
+        payloads = [_request_to(name, photo) for name, photo in zip(names, bench.pictures(count) * count, strict=False)]
+        began = time.perf_counter()
+        with embedded_server_of(config) as server:
+            start[number][place] = time.perf_counter() - began
+            send = load.grpc_client(server.grpc_port, payloads)()
+            for _ in payloads:
+                send()
+            sends = [
+                load.grpc_client(server.grpc_port, payloads[at % count :] + payloads[: at % count]) for at in range(4)
+            ]
+            cpu[number][place] = load.closed_loop(sends, server.exact_cpu_seconds, bench.seconds / 4).cpu_seconds
+            memory[number][place] = server.resident_megabytes()
+        bench.say(f"{count} models: up in {start[number][place]:.1f} s")
+    columns = [medians(start), medians(memory), medians(cpu)]
+    rows = [
+        [str(count), f"{seconds:.1f}", f"{megabytes:.0f}", f"{used * 1e3:.2f}"]
+        for count, seconds, megabytes, used in zip(counts, *columns, strict=True)
+    ]
+    return Part(
+        Table(
+            f"Models in one server, {rounds} starts of each; memory after all were asked",
+            ("models", "start s", "memory MB", "server CPU ms a request"),
+            rows,
+        ),
+        [
+            _linear(f"1 to {counts[-1]} models: time to start", counts, columns[0]),
+            _linear(f"1 to {counts[-1]} models: memory", counts, columns[1]),
+            _flat(f"1 to {counts[-1]} models: server CPU a request", cpu),
+        ],
+        {"models": list(counts), "start_seconds": start, "memory_mb": memory, "cpu_seconds": cpu},
+    )
+
+
+def picture_sizes(bench: Bench, server: ServerProcess, sizes: Sequence[int] = _PICTURE_BYTES) -> Part:
+    """One client, against the signature called here with the same picture."""
+    photos = [models.photo_of_bytes(size) for size in sizes]
+    exact = [len(photo) for photo in photos]
+    model = load_saved_model(str(bench.model / "1"), SessionOptions(1, bench.cores))
+    figures: dict[str, list[list[float]]] = {}
+    for number, size in _turns(bench.rounds, sizes):
+        place, photo = sizes.index(size), photos[sizes.index(size)]
+        inputs = {"image_bytes": np.array([photo], np.object_)}
+        calls: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
+            "signature": (partial(model.run, "", inputs), time.process_time),
+            **{name: (_photo_client(server, name, [photo])(), server.exact_cpu_seconds) for name in TRANSPORTS},
+        }
+        for name, (call, cpu_clock) in calls.items():
+            call()
+            elapsed, used = _timed(call, cpu_clock, bench.seconds / 10)
+            for what, value in (("seconds", elapsed), ("cpu", used)):
+                figures.setdefault(f"{name} {what}", _matrix(bench.rounds, sizes))[number][place] = value
+    model.close()
+    found = {name: medians(rounds) for name, rounds in figures.items()}
+    ways = ("signature", *TRANSPORTS)
+    rows = [
+        [f"{size:,}", *(f"{found[f'{way} {what}'][at] * 1e3:.2f}" for what in ("seconds", "cpu") for way in ways)]
+        for at, size in enumerate(exact)
+    ]
+    return Part(
+        Table(
+            "One picture at a time, milliseconds a picture: the signature called in process, and the server's answer; "
+            "what the server has more than the signature is its own share",
+            ("bytes", *(f"{way}, {what}" for what in ("time", "CPU") for way in ways)),
+            rows,
+        ),
+        [
+            _linear(f"{way}, 10 kB to 10 MB: {label}", exact, found[f"{way} {what}"])
+            for way in TRANSPORTS
+            for what, label in (("seconds", "time"), ("cpu", "server CPU"))
+        ],
+        {"bytes": exact, **figures},
+    )
+
+
+def many_clients(bench: Bench, server: ServerProcess, transport: str, counts: Sequence[int] = _CONNECTED) -> Part:
+    """As many requests a second by any number of connections, to a model that does next to nothing."""
+    rounds = min(bench.rounds, 3)
+    cpu = _matrix(rounds, counts)
+    latencies: dict[int, list[float]] = {count: [] for count in counts}
+    requests = max(max(counts), round(_REQUESTS_A_SECOND * bench.seconds / 2))
+    for number, count in _turns(rounds, counts):
+        with Connections(*wires(server, transport, count)) as connections:
+            connections.ask(2 * _REQUESTS_A_SECOND, max(count, _REQUESTS_A_SECOND // 2))
+            before = server.exact_cpu_seconds()
+            latencies[count] += connections.ask(_REQUESTS_A_SECOND, requests)
+            cpu[number][counts.index(count)] = (server.exact_cpu_seconds() - before) / requests
+    used = medians(cpu)
+    percentiles = {count: [percentile(latencies[count], which) for which in (50, 99)] for count in counts}
+    rows = [
+        [str(count), *(f"{value:.2f}" for value in percentiles[count]), f"{used[at] * 1e6:.0f}"]
+        for at, count in enumerate(counts)
+    ]
+    return Part(
+        Table(
+            f"{transport}: {_REQUESTS_A_SECOND} requests a second in all, by the connections in turn",
+            ("connections", "median ms", "p99 ms", "server CPU µs a request"),
+            rows,
+        ),
+        [_flat(f"{transport}, 1 to {counts[-1]} clients that ask slowly: server CPU a request", cpu)],
+        {"connections": list(counts), "cpu_seconds": cpu, "median_and_p99_ms": percentiles},
+    )
+
+
+def run(bench: Bench) -> Findings:
+    need_connections()
+    parts: dict[str, Part] = {}
+    with embedded_server(bench.model) as server:
+        for transport in TRANSPORTS:
+            bench.say(f"{transport}: 1 to {_CONCURRENT[-1]} requests at once")
+            parts[f"concurrency, {transport}"] = concurrency(bench, server, transport)
+        bench.say("pictures of 10 kB to 10 MB")
+        parts["picture bytes"] = picture_sizes(bench, server)
+    with embedded_server(trivial_model(bench)) as server:
+        for transport in TRANSPORTS:
+            bench.say(f"{transport}: 1 to {_CONNECTED[-1]} clients that ask slowly")
+            parts[f"connections, {transport}"] = many_clients(bench, server, transport)
+    parts["models"] = many_models(bench)
+    return Findings(
+        _TEXT,
+        [part.table for part in parts.values()],
+        [target for part in parts.values() for target in part.targets],
+        {name: part.figures for name, part in parts.items()},
+    )
+
+
+_TEXT = (
+    "One thing grew at a time: requests at once, models, bytes of a picture, connections. The sizes were measured in "
+    "turn, in every other round backwards, and figures are medians of the rounds. What a request costs the server "
+    "must not depend on how many clients, models or connections there are: the largest of the sizes' ratios to the "
+    f"first may be {_FLAT}, which leaves room for noise. What has to grow is held to linear growth: the exponent is "
+    "the least-squares slope of the logarithm of what was added to the first size's cost over the logarithm of what "
+    f"was added to the size, where that is more than {_NOISE:.0%} of the first cost; 1 is linear, and up to {_LINEAR} "
+    "is allowed. The pictures are made, all with the same number of bytes a pixel. The many clients are plain sockets "
+    "held by one thread, for gRPC with hand-made HTTP/2 frames, since a thousand gRPC channels would need the cores "
+    "that the server runs on; their model computes next to nothing, so that what is seen is the server's own."
+)
+
+
+def _flat(name: str, rounds: Rounds) -> Target:
+    ratio = worst_ratio(rounds)
+    return Target(f"{name} does not grow (at most {_FLAT} times)", f"{ratio:.2f} times", ratio <= _FLAT)
+
+
+def _linear(name: str, sizes: Sequence[float], costs: Sequence[float]) -> Target:
+    found = exponent(sizes, costs)
+    measured = "hardly grows" if found is None else f"exponent {found:.2f}"
+    return Target(
+        f"{name} grows no worse than linearly (at most {_LINEAR})", measured, found is None or found <= _LINEAR
+    )
+
+
+def _matrix(rounds: int, sizes: Sequence[int]) -> list[list[float]]:
+    return [[math.nan] * len(sizes) for _ in range(rounds)]
+
+
+def _turns(rounds: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Every size in every round; every other round backwards, so that what drifts falls on all."""
+    for number in range(rounds):
+        yield from ((number, size) for size in (reversed(sizes) if number % 2 else sizes))
+
+
+def _timed(call: Callable[[], object], cpu_clock: Callable[[], float], seconds: float) -> tuple[float, float]:
+    """Seconds of a call and the CPU seconds it took, of at least two calls."""
+    count, cpu, began = 0, cpu_clock(), time.perf_counter()
+    while count < 2 or time.perf_counter() - began < seconds:
+        call()
+        count += 1
+    return (time.perf_counter() - began) / count, (cpu_clock() - cpu) / count
+
+
+def _photo_client(server: ServerProcess, transport: str, photos: Sequence[bytes]) -> Callable[[], load.Send]:
+    if transport == "gRPC":
+        return load.grpc_client(server.grpc_port, [models.photo_request(photo).SerializeToString() for photo in photos])
+    return load.rest_client(server.rest_port, [models.photo_json(photo) for photo in photos])
+
+
+def _request_to(name: str, photo: bytes) -> bytes:
+    request = models.photo_request(photo)
+    request.model_spec.name = name
+    serialized: bytes = request.SerializeToString()
+    return serialized
+
+
+SECTION = Section("growth", "Growth", run, minutes=9)

@@ -1,0 +1,120 @@
+"""What is compared: the embedded server, TensorFlow Serving, and the peers, each started and asked in the same way."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import load, models, processes
+from benchmarks.peers import clients, environments, servers
+from benchmarks.peers.catalogue import PEERS, Peer
+from benchmarks.performance import gpu
+from benchmarks.performance.section import Bench, NotHere
+
+# Clients that start with different pictures: otherwise all would send the largest at the same time.
+_ROTATIONS = 8
+
+Maker = Callable[[], load.Send]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that has answered.
+
+    Attributes:
+        client: from pictures, a maker of clients that send them in turn.
+        megabytes: memory of all its processes, shared pages counted once (PSS); None where the kernel does not tell.
+        start_seconds: from its start to its first answer.
+    """
+
+    client: Callable[[Sequence[bytes]], Maker]
+    megabytes: Callable[[], float | None]
+    start_seconds: float
+
+    def makers(self, pictures: Sequence[bytes], count: int) -> list[Maker]:
+        """`count` clients of a connection each."""
+        rotated = []
+        for number in range(min(count, _ROTATIONS)):
+            first = number * len(pictures) // min(count, _ROTATIONS)
+            rotated.append(self.client([*pictures[first:], *pictures[:first]]))
+        return [rotated[number % len(rotated)] for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A way of serving. `start` raises NotHere where this machine cannot."""
+
+    name: str
+    start: Callable[[], AbstractContextManager[Running]]
+    is_peer: bool = False
+
+
+EMBEDDED_GRPC, EMBEDDED_REST = "embedded, gRPC", "embedded, REST"
+TENSORFLOW_SERVING = "TensorFlow Serving, gRPC"
+
+
+def embedded(bench: Bench, *flags: str) -> Subject:
+    """By gRPC, with the flags it chooses itself and those given."""
+    return Subject(EMBEDDED_GRPC, partial(_engine, bench, processes.embedded_server, _grpc, *flags))
+
+
+def embedded_rest(bench: Bench) -> Subject:
+    return Subject(EMBEDDED_REST, partial(_engine, bench, processes.embedded_server, _rest))
+
+
+def tensorflow_serving(bench: Bench, *flags: str) -> Subject:
+    start = partial(processes.tensorflow_serving, gpu=gpu.here())
+    return Subject(TENSORFLOW_SERVING, partial(_tensorflow_serving, bench, start, *flags))
+
+
+def peers_of(bench: Bench, batching: bool | None = None) -> list[Subject]:
+    """Those that the run was asked for; `batching` None: as each one's documentation advises."""
+    asked = [peer for peer in PEERS.values() if peer.package in bench.peers]
+    return [Subject(peer.name, partial(_peer, bench, peer, batching), is_peer=True) for peer in asked]
+
+
+@contextlib.contextmanager
+def _tensorflow_serving(bench: Bench, start: processes.Start, *flags: str) -> Iterator[Running]:
+    if not processes.tensorflow_serving_here():
+        raise NotHere("not on this machine: no tensorflow_model_server on PATH")
+    with _engine(bench, start, _grpc, *flags) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _engine(
+    bench: Bench,
+    start: processes.Start,
+    client: Callable[[processes.ServerProcess, Sequence[bytes]], Maker],
+    *flags: str,
+) -> Iterator[Running]:
+    started = time.perf_counter()
+    with start(bench.model, *flags) as server:
+        ask = partial(client, server)
+        ask(bench.pictures(1))()()
+        seconds = time.perf_counter() - started
+        yield Running(ask, server.proportional_megabytes, seconds)
+
+
+@contextlib.contextmanager
+def _peer(bench: Bench, peer: Peer, batching: bool | None) -> Iterator[Running]:
+    environment = environments.environment(peer, bench.work)
+    with servers.running(peer, environment, bench.model / "1", bench.cores, batching=batching) as server:
+        yield Running(partial(clients.client, peer, server.port), server.proportional_megabytes, server.start_seconds)
+
+
+def _grpc(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
+    return load.grpc_client(
+        server.grpc_port, [models.photo_request(picture).SerializeToString() for picture in pictures]
+    )
+
+
+def _rest(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
+    bodies = [json.dumps({"instances": [{"b64": base64.b64encode(picture).decode()}]}).encode() for picture in pictures]
+    return load.rest_client(server.rest_port, bodies)

@@ -1,0 +1,81 @@
+"""Connections held by one thread, against a real server, and how idle ones are judged."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import wait_until
+
+from benchmarks import load, models
+from benchmarks.performance import idle
+from benchmarks.performance.section import Bench
+from benchmarks.processes import ServerProcess, embedded_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    bench = Bench(data=None, work=Path(tmp_path_factory.mktemp("work")), rounds=1, seconds=1, cores=1)
+    with embedded_server(idle.trivial_model(bench)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("transport", ["gRPC", "REST"])
+def test_each_connection_is_one_of_the_servers_and_answers_whenever_it_is_asked(server, transport):
+    before = server.open_files()
+    with idle.Connections(*idle.wires(server, transport, 30)) as connections:
+        latencies = connections.ask(1000, 30)
+        assert server.open_files() >= before + 30
+        latencies += connections.ask(1000, 75)
+
+    assert len(latencies) == 105
+    assert min(latencies) > 0
+    wait_until(lambda: server.open_files() <= before + 2, "the server lets go of the connections")
+
+
+@pytest.mark.parametrize("transport", ["gRPC", "REST"])
+def test_a_request_that_the_server_refuses_is_no_answer(server, transport):
+    request = models.trivial_request()
+    request.model_spec.name = "another"
+    ways = {
+        "gRPC": (server.grpc_port, load.GrpcWire(request.SerializeToString())),
+        "REST": (server.rest_port, load.RestWire(models.trivial_json(), "/v1/models/another:predict")),
+    }
+    port, wire = ways[transport]
+
+    with idle.Connections(port, [wire]) as connections, pytest.raises(RuntimeError, match=r"failed|404"):
+        connections.ask(100, 1)
+
+
+def test_a_connection_that_was_closed_is_noticed():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closer = threading.Thread(target=lambda: listener.accept()[0].close())
+        closer.start()
+        wire = load.RestWire(b"{}")
+        with (
+            idle.Connections(listener.getsockname()[1], [wire]) as connections,
+            pytest.raises((RuntimeError, ConnectionError)),
+        ):
+            connections.ask(100, 2)
+        closer.join()
+
+
+def test_answers_that_come_in_pieces_are_put_together():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    wire = load.RestWire(b"{}")
+
+    whole = [wire.receive(answer[place : place + 1])[0] for place in range(len(answer))]
+
+    assert whole == [False] * (len(answer) - 1) + [True]
+
+
+def test_noise_is_what_the_rounds_without_idle_connections_span():
+    without = [100.0, 110.0, 95.0]
+
+    assert idle.is_no_worse(without, [96.0, 97.0, 120.0], higher_is_better=True)
+    assert not idle.is_no_worse(without, [90.0, 94.0, 99.0], higher_is_better=True)
+    assert idle.is_no_worse(without, [60.0, 70.0, 80.0], higher_is_better=False)
+    assert not idle.is_no_worse(without, [111.0, 112.0, 90.0], higher_is_better=False)
