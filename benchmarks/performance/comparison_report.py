@@ -116,6 +116,9 @@ highest throughput on it with a p99 of at most {bound:.0f} ms, which is the high
 for all, at {rounds.rate:.0f} a second, 0.7 of what the slowest {"peer" if rounds.peers else "server"} could do in a
 first pass, and latency counts from the moment a request was due, however late it was sent.
 
+The Python servers run with a worker on each core, and with dynamic batching on or off, whichever answered more in that
+first pass.
+
 "Ahead" is said where every round's ratio says so, of at least {ENOUGH_ROUNDS}; where the rounds do not agree, it is a
 tie. {_absences(rounds)}"""
 

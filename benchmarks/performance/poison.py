@@ -84,11 +84,7 @@ def _subjects(bench: Bench) -> list[Subject]:
         replace(embedded(bench, batching), name=f"{ours.name}, with {batching}"),
         engine,
         replace(tensorflow_serving(bench, batching), name=f"{engine.name}, with {batching}"),
-        *(
-            replace(subject, name=f"{subject.name}, batching {'on' if on else 'off'}")
-            for pair in zip(peers_of(bench, True), peers_of(bench, False), strict=True)
-            for subject, on in zip(pair, (True, False), strict=True)
-        ),
+        *itertools.chain.from_iterable(peers_of(bench)),
     ]
 
 

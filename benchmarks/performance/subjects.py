@@ -73,10 +73,15 @@ def tensorflow_serving(bench: Bench, *flags: str) -> Subject:
     return Subject(TENSORFLOW_SERVING, partial(_tensorflow_serving, bench, start, *flags))
 
 
-def peers_of(bench: Bench, batching: bool | None = None) -> list[Subject]:
-    """Those that the run was asked for; `batching` None: as each one's documentation advises."""
+def peers_of(bench: Bench) -> list[list[Subject]]:
+    """Those that the run was asked for, each with its dynamic batching on and off."""
     asked = [peer for peer in PEERS.values() if peer.package in bench.peers]
-    return [Subject(peer.name, partial(_peer, bench, peer, batching), is_peer=True) for peer in asked]
+    return [[_peer_subject(bench, peer, batching) for batching in (True, False)] for peer in asked]
+
+
+def _peer_subject(bench: Bench, peer: Peer, batching: bool) -> Subject:
+    name = f"{peer.name}, batching {'on' if batching else 'off'}"
+    return Subject(name, partial(_peer, bench, peer, batching), is_peer=True)
 
 
 @contextlib.contextmanager
@@ -103,7 +108,7 @@ def _engine(
 
 
 @contextlib.contextmanager
-def _peer(bench: Bench, peer: Peer, batching: bool | None) -> Iterator[Running]:
+def _peer(bench: Bench, peer: Peer, batching: bool) -> Iterator[Running]:
     environment = environments.environment(peer, bench.work)
     with servers.running(peer, environment, bench.model / "1", bench.cores, batching=batching) as server:
         yield Running(partial(clients.client, peer, server.port), server.proportional_megabytes, server.start_seconds)
