@@ -91,6 +91,19 @@ def test_locust_makes_load_without_failures_that_prometheus_sees(served: Stack) 
     )
     requests.post(f"{page}/stop", timeout=30).raise_for_status()
     assert (seen["fail_ratio"], statistics()["errors"]) == (0, [])
+    wait_until(
+        lambda: "report.html" in served.execute("load", "sh", "-c", "ls /measured/*").stdout, "the run has a report"
+    )
+
+
+@pytest.mark.parametrize(("objectives", "code"), [("errors<=0%,rps>1", 0), ("rps>100000", 1)])
+def test_a_load_tests_objectives_decide_its_exit_code(served: Stack, objectives: str, code: int) -> None:
+    done = served.compose(
+        *("--profile", "load-test", "run", "--rm", "--no-deps", "load-test"),
+        *("--headless", "-u", "2", "-r", "2", "-t", "3s", "--slo", objectives),
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "report: /measured/report.html" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("service", OURS)
