@@ -73,7 +73,7 @@ def test_further_flags_come_at_the_end(docker: dict[str, str]) -> None:
 
 def test_no_service_may_gain_rights_or_write_where_it_should_not(docker: dict[str, str]) -> None:
     services = read(docker, "*")
-    assert len(services) == 14
+    assert len(services) == 15
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
