@@ -149,7 +149,9 @@ def test_every_method_is_in_the_table():
 
 def test_the_table_of_errors_is_the_code_s():
     rows = {row[0].strip("`"): row for row in table("| error |")}
-    assert {getattr(vitrine_client, name) for name in rows} == set(VitrineError.__subclasses__())
+    # The load generator has kinds of its own.
+    public = {error for error in VitrineError.__subclasses__() if error.__module__ == VitrineError.__module__}
+    assert {getattr(vitrine_client, name) for name in rows} == public
     by_code = {code: name for name, row in rows.items() for code in re.findall(r"[A-Z_]{4,}", row[1])}
     for code in grpc.StatusCode:
         if code is not grpc.StatusCode.OK:
