@@ -29,7 +29,6 @@ class Peer:
         name: as its makers write it.
         package: its distribution, of which `version` is installed.
         program: the module in programs/ that serves the model with it.
-        batching: whether its documentation advises dynamic batching for a model on a CPU.
         how: the way its documentation advises, in a sentence.
         path: what a picture is posted to.
         body: a picture in the format that costs this server least.
@@ -40,7 +39,6 @@ class Peer:
     package: str
     version: str
     program: str
-    batching: bool
     how: str
     path: str
     body: Callable[[bytes], Body]
@@ -102,7 +100,6 @@ _ALL = (
         package="bentoml",
         version="1.4.39",
         program="bentoml_service",
-        batching=False,
         how="a worker process on each core, pictures as base64 in JSON; adaptive batching is off by default",
         path="/classify",
         body=_base64_list,
@@ -113,7 +110,6 @@ _ALL = (
         package="litserve",
         version="0.2.19",
         program="litserve_server",
-        batching=False,
         how="a worker process on each core behind as many HTTP servers, ZeroMQ between them, pictures as files of a "
         "form; batching is off by default",
         path="/predict",
@@ -125,7 +121,6 @@ _ALL = (
         package="ray",
         version="2.60.0",
         program="ray_app",
-        batching=True,
         how="HAProxy, the flags for throughput, a replica on each core, `serve.batch`, pictures as they are",
         path="/classify",
         body=_raw,
@@ -136,7 +131,6 @@ _ALL = (
         package="mlserver",
         version="1.7.1",
         program="mlserver_runtime",
-        batching=False,
         how="a pool with a worker process on each core, the Open Inference Protocol with pictures as base64 in JSON; "
         "adaptive batching is off by default",
         path="/v2/models/model/infer",

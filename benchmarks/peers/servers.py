@@ -62,14 +62,14 @@ class PeerServer:
 
 @contextlib.contextmanager
 def running(
-    peer: Peer, environment: Path, model_version_dir: Path, cores: int, *, batching: bool | None = None
+    peer: Peer, environment: Path, model_version_dir: Path, cores: int, *, batching: bool
 ) -> Iterator[PeerServer]:
     """The peer serving the SavedModel, with all `cores` workers up and a first answer given.
 
     Args:
         environment: what `environments.environment` returned.
         model_version_dir: of a SavedModel with `image_bytes` [N] in and `labels` [N, k] out.
-        batching: None: as the peer's documentation advises.
+        batching: whether requests are merged into batches.
 
     Raises:
         RuntimeError: it did not come up; the text has the end of its log.
@@ -82,7 +82,7 @@ def running(
         settings = Settings(
             model=model_version_dir.absolute(),
             cores=cores,
-            batching=peer.batching if batching is None else batching,
+            batching=batching,
             port=free_port(),
             folder=folder,
         )

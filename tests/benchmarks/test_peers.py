@@ -224,7 +224,7 @@ def test_a_program_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path) ->
     """This Python is an environment without the peer."""
     broken = replace(PEERS["LitServe"], program="no_such_program")
     ended = pytest.raises(RuntimeError, match=r"(?s)LitServe ended with code 1.*no_such_program")
-    with ended, running(broken, Path(sys.prefix), tmp_path, 1):
+    with ended, running(broken, Path(sys.prefix), tmp_path, 1, batching=False):
         pytest.fail("it runs")
 
 
@@ -264,7 +264,7 @@ def test_a_real_peer_answers_right_refuses_what_is_no_picture_and_leaves_nothing
     if environment is None:
         pytest.skip(f"needs {name}'s environment in .bench, which `make bench` makes")
     levels = [0, 60, 120, 180, 240]
-    with running(peer, environment, grey_model, 1) as server:
+    with running(peer, environment, grey_model, 1, batching=False) as server:
         ask = clients.asking(peer, server.port, [_grey(level) for level in levels])()
         assert [ask() for _ in levels] == [str(level) for level in levels]
         with pytest.raises(RuntimeError, match="HTTP 500"):

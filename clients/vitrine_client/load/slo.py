@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vitrine_client.errors import InvalidInput
@@ -66,7 +66,3 @@ def _objective(text: str) -> Objective:
     elif unit:
         raise InvalidInput(f"--slo: {text!r}: requests per second have no unit, {_EXAMPLE}")
     return Objective(re.sub(r"\s", "", text), transport, metric, comparison, limit)
-
-
-def all_kept(objectives: Sequence[Objective], measured: Callable[[Objective], float | None]) -> bool:
-    return all(objective.kept(measured(objective)) for objective in objectives)
