@@ -28,6 +28,7 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 # From this size on a quicker parser is worth what it takes to know that it sees the same; so many strings it may have.
 _LARGE = 2**14
 _FEW_QUOTES = 200
+_GLIMPSE = 2**12
 _NO_MARKS = bytes(set(range(256)) - set(b'[{]}"'))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONE_SURROGATE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
@@ -88,8 +89,12 @@ def _parse_numbers(body: bytes) -> dict[str, Any] | None:
     """The object in a body of hardly anything but numbers, by a quicker parser; None where that does not go.
 
     While a parser runs no other thread does: a large picture as a list of numbers would hold up every other request.
+    Long strings, such as pictures in base64, have no commas; with those Python's own is quicker.
     """
-    quotes = body.count(b'"')
+    middle = len(body) // 2
+    if body.find(b",", middle, middle + _GLIMPSE) < 0:
+        return None
+    quotes = _count(body, b'"', _FEW_QUOTES + 1)
     if quotes > _FEW_QUOTES:
         return None
     try:
@@ -100,14 +105,15 @@ def _parse_numbers(body: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and _quotes(document) == quotes else None
 
 
-def _quotes(document: dict[str, Any]) -> int:
-    """The quotes round the names and strings of a document, without those deep inside it."""
-    count = 0
-    for value in document.values():
-        rows = value if isinstance(value, list) else [value]
-        for row in rows if rows and isinstance(rows[0], (dict, str)) else ():
-            count += 2 * len(row) if isinstance(row, dict) else 2 * isinstance(row, str)
-    return count + 2 * len(document)
+def _quotes(value: Any) -> int:
+    """The quotes round names and strings, where a list's first item says whether to look into it; no escaped ones."""
+    if isinstance(value, str):
+        return 2
+    if isinstance(value, dict):
+        return 2 * len(value) + sum(map(_quotes, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], (dict, str)):
+        return sum(map(_quotes, value))
+    return 0
 
 
 def _parse(text: str) -> Any:
@@ -134,10 +140,17 @@ def _parse(text: str) -> Any:
 
 
 def _has_many_brackets(body: bytes) -> bool:
-    # Taking them out is many times faster than counting them, and goes no further than it has to.
-    without_lists = len(body.replace(b"[", b"", _MAX_NESTING + 1))
-    without_objects = len(body.replace(b"{", b"", _MAX_NESTING + 1))
-    return 2 * len(body) - without_lists - without_objects > _MAX_NESTING
+    lists = _count(body, b"[", _MAX_NESTING + 1)
+    return lists + _count(body, b"{", _MAX_NESTING + 1 - lists) > _MAX_NESTING
+
+
+def _count(body: bytes, mark: bytes, limit: int) -> int:
+    """How many there are, or `limit`; where there are few, ten times as fast as `bytes.count`."""
+    count, position = 0, body.find(mark)
+    while position >= 0 and count < limit:
+        count += 1
+        position = body.find(mark, position + 1)
+    return count
 
 
 def _nesting(body: bytes) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import Any
+
+import pybase64
 
 from vitrine_serving.embedded.errors import invalid_argument
 from vitrine_serving.embedded.rest.codec.parser import RepeatedMembers
@@ -52,6 +53,7 @@ def _decode_base64(text: str) -> bytes | None:
     if missing == 3 or len(text) - len(digits) not in (0, missing):
         return None
     try:
-        return base64.b64decode(digits + "=" * missing, validate=True)
+        # Thirty times as fast as Python's own, which lets no other thread run meanwhile.
+        return pybase64.b64decode(digits + "=" * missing, validate=True)
     except (binascii.Error, ValueError):
         return None
