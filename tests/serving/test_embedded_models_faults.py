@@ -257,6 +257,24 @@ def test_as_many_versions_load_at_once_as_told(shelf):
     assert models.serving() == {"a": True, "b": True, "c": True}
 
 
+def test_more_versions_load_at_once_until_the_first_have_settled(shelf):
+    for name in "ab":
+        shelf.put(name, 1)
+    models = shelf.models(num_initial_load_threads=2)
+    with shelf.loader.held():
+        models.start(shelf.config(a="", b=""))
+        wait_until(lambda: len(shelf.loader.loaded) == 2, "both load at once")
+    assert models.wait_until_settled(DEADLINE_SECONDS)
+    for name in "ab":
+        shelf.put(name, 2)
+    with shelf.loader.held():
+        wait_until(lambda: len(states(models, "a")) + len(states(models, "b")) == 4, "both are seen")
+        wait_until(lambda: len(shelf.loader.loaded) == 3, "one of them loads")
+        assert sorted(states(models, name)[2] for name in "ab") == ["LOADING", "START"]
+    for name in "ab":
+        wait_for(models, name, 2, State.AVAILABLE)
+
+
 def test_looking_once_and_never(shelf):
     shelf.put("m", 1)
     once = shelf.start(shelf.config(m=""), poll=0)

@@ -40,7 +40,7 @@ class ModelFlags:
     load_retry_interval_micros: Annotated[
         int, Whole("microseconds between those tries; less than 0 waits for none", INT64_MIN, INT64_MAX)
     ] = 60_000_000
-    num_load_threads: Annotated[int, Whole("versions loaded at once; 0 loads one after the other")] = 0
+    num_load_threads: Annotated[int, Whole("versions loaded at once after the start; 0 loads one after the other")] = 0
     saved_model_tags: Annotated[tuple[str, ...], Tags("tags of the MetaGraph to load, separated by commas")] = (
         "serve",
     )

@@ -42,11 +42,13 @@ class ServableManager:
         retry_policy: RetryPolicy | None = None,
         num_load_threads: int = 0,
         on_change: Callable[[], object] = lambda: None,
+        num_initial_load_threads: int = 0,
     ) -> None:
         """`load` makes a model ready to serve of a name, a version and its directory, or raises ServingError.
 
-        Up to `num_load_threads` versions load at once, and never fewer than one. `on_change` is called, with
-        no lock held, after the available versions may have changed.
+        Up to `num_load_threads` versions load at once, and never fewer than one; until the first ones have
+        settled, when nobody is served yet, up to `num_initial_load_threads` if those are more. `on_change` is
+        called, with no lock held, after the available versions may have changed.
         """
         self._load_model = load
         self._retry_policy = retry_policy or RetryPolicy()
@@ -55,7 +57,9 @@ class ServableManager:
         self._versions: dict[str, dict[int, ManagedVersion]] = {}
         self._serving = ServingMap()
         self._on_change = on_change
-        self._loader = ThreadPoolExecutor(max(1, num_load_threads), "model-load")
+        self._num_load_threads = max(1, num_load_threads)
+        self._loader = ThreadPoolExecutor(max(self._num_load_threads, num_initial_load_threads), "model-load")
+        self._starting = True
         self._stopping = False
 
     def acquire(self, name: str, version: int | None) -> Servable:
@@ -96,7 +100,13 @@ class ServableManager:
     def wait_until_settled(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds for each wanted version to be available or to have failed once."""
         with self._changed:
-            return self._changed.wait_for(self._settled, timeout)
+            settled = self._changed.wait_for(self._settled, timeout)
+            if settled and self._starting and not self._stopping:
+                # From now on loads take the cores from requests.
+                self._starting = False
+                self._loader.shutdown(wait=False)
+                self._loader = ThreadPoolExecutor(self._num_load_threads, "model-load")
+            return settled
 
     def wait_until_decided(self, names: Iterable[str], timeout: float | None = None) -> dict[str, VersionStatus | None]:
         """Wait up to `timeout` seconds until each model has a version available or failed for the last time.

@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelsOptions:
-    """How models are looked for and loaded; the names are those of TensorFlow Serving's flags."""
+    """How models are looked for and loaded; the names are those of TensorFlow Serving's flags and server core."""
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     num_load_threads: int = 0
+    num_initial_load_threads: int = 0
     file_system_poll_wait_seconds: float = 1
     labels: LabelPolicy = field(default_factory=LabelPolicy)
 
@@ -47,7 +48,11 @@ class Models:
         self._labels: Labels = {}
         self._announcer = Announcer(self.serving)
         self._manager = ServableManager(
-            load, self._options.retry_policy, self._options.num_load_threads, self._announcer.announce
+            load,
+            self._options.retry_policy,
+            self._options.num_load_threads,
+            self._announcer.announce,
+            self._options.num_initial_load_threads,
         )
         self._watcher = Watcher(self._manager, self._options.file_system_poll_wait_seconds)
         self._config_file: ConfigFileWatcher | None = None
