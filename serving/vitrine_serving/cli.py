@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vitrine_serving.arguments import server_arguments, server_options
 from vitrine_serving.config.arguments import add_config
+from vitrine_serving.config.monitoring import METRICS_PATH
 from vitrine_serving.engines import ServerOptions, choose
 from vitrine_serving.errors import CommandError
 from vitrine_serving.model_store import newest_version
@@ -79,6 +80,7 @@ def _welcome(options: ServerOptions) -> str:
         [
             f"gRPC: localhost:{options.grpc_port}",
             f"REST: {url}",
+            f"Metrics: http://localhost:{options.rest_port}{METRICS_PATH}",
             "Try it, in another terminal:",
             f"  {_curl(url, options.base_path)}",
             "Ctrl-C stops the server.",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine_serving.config.flags import cpu_flags, load_flags, port_flags
+from vitrine_serving.config.flags import CONFIG_DIR, cpu_flags, load_flags, port_flags
 from vitrine_serving.errors import CommandError
 
 BINARY = "tensorflow_model_server"
@@ -30,12 +30,13 @@ class ServerOptions:
     grpc_port: int
     rest_port: int
 
-    def flags(self, base_path: str, grpc_port: int, rest_port: int) -> list[str]:
+    def flags(self, base_path: str, grpc_port: int, rest_port: int, monitoring_file: str) -> list[str]:
         """TensorFlow Serving's flags; the paths and ports as the server sees them."""
         return [
             *port_flags(grpc_port, rest_port),
             f"--model_name={self.model}",
             f"--model_base_path={base_path}",
+            f"--monitoring_config_file={monitoring_file}",
             *cpu_flags(),
             *load_flags(),
         ]
@@ -47,7 +48,8 @@ class Engine:
 
     name: str
     why: str
-    command: Callable[[ServerOptions], list[str]]
+    command: Callable[[ServerOptions, Path], list[str]]
+    """What starts it, given the file of `--monitoring_config_file` as it is called here."""
     stop_signal: signal.Signals
     """What ends it. TensorFlow Serving ignores SIGTERM, so there it is SIGINT."""
     remove: Callable[[ServerOptions], list[str]] | None = None
@@ -77,18 +79,21 @@ def choose(engine: str) -> Engine:
 
 
 def _binary(why: str) -> Engine:
-    def command(options: ServerOptions) -> list[str]:
-        return [BINARY, *options.flags(str(options.base_path), options.grpc_port, options.rest_port)]
+    def command(options: ServerOptions, monitoring: Path) -> list[str]:
+        return [BINARY, *_local_flags(options, monitoring)]
 
     return Engine("binary", why, command, signal.SIGINT)
 
 
 def _embedded(why: str) -> Engine:
-    def command(options: ServerOptions) -> list[str]:
-        flags = options.flags(str(options.base_path), options.grpc_port, options.rest_port)
-        return [sys.executable, "-m", "vitrine_serving.embedded.main", *flags]
+    def command(options: ServerOptions, monitoring: Path) -> list[str]:
+        return [sys.executable, "-m", "vitrine_serving.embedded.main", *_local_flags(options, monitoring)]
 
     return Engine("embedded", why, command, signal.SIGTERM)
+
+
+def _local_flags(options: ServerOptions, monitoring: Path) -> list[str]:
+    return options.flags(str(options.base_path), options.grpc_port, options.rest_port, str(monitoring))
 
 
 def _container(options: ServerOptions) -> str:
@@ -99,8 +104,9 @@ def _docker_remove(options: ServerOptions) -> list[str]:
     return ["docker", "rm", "--force", _container(options)]
 
 
-def _docker_command(options: ServerOptions) -> list[str]:
+def _docker_command(options: ServerOptions, monitoring: Path) -> list[str]:
     inside = f"/models/{options.model}"
+    monitoring_inside = f"{CONFIG_DIR}/{monitoring.name}"
     return [
         *("docker", "run", "--rm", "--init", "--name", _container(options)),
         *(
@@ -110,8 +116,10 @@ def _docker_command(options: ServerOptions) -> list[str]:
             f"127.0.0.1:{options.rest_port}:8501",
         ),
         *("--mount", f"type=bind,source={options.base_path.resolve()},target={inside},readonly"),
+        # The file alone: whoever the server runs as in there, its folder here may be closed to them.
+        *("--mount", f"type=bind,source={monitoring.resolve()},target={monitoring_inside},readonly"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         # Not the image's own entry point: that is a shell script, which would keep the signals to itself.
         *("--entrypoint", BINARY, IMAGE),
-        *options.flags(inside, 8500, 8501),
+        *options.flags(inside, 8500, 8501, monitoring_inside),
     ]

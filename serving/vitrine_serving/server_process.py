@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 from vitrine_client import DeadlineExceeded, RestClient, VitrineError
+from vitrine_serving.config.monitoring import monitoring_text
 from vitrine_serving.engines import Engine, ServerOptions
 from vitrine_serving.errors import CommandError
 from vitrine_serving.model_store import newest_version
@@ -33,8 +36,13 @@ def interrupt_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def running_server(engine: Engine, options: ServerOptions) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that answers for a version of the model; stopped at the end.
+def running_server(
+    engine: Engine, options: ServerOptions, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers for a version of the model, and serves its metrics; stopped at the end.
+
+    Args:
+        log: a file for all that the server says, written anew; None: it speaks where this process does.
 
     Raises CommandError where there is nothing to serve, a port is taken, or the server ends before it answers.
     """
@@ -44,15 +52,42 @@ def running_server(engine: Engine, options: ServerOptions) -> Iterator[subproces
         raise CommandError(f"GRPC_PORT and REST_PORT are both {options.grpc_port}; give them different ports")
     for port in (options.grpc_port, options.rest_port):
         _require_free(port)
-    # Its own session: Ctrl-C reaches us alone, and we end the server in order.
-    process = subprocess.Popen(
-        engine.command(options), start_new_session=True, preexec_fn=_end_with_parent(engine.stop_signal)
-    )
-    try:
-        _wait_until_available(process, options)
-        yield process
-    finally:
-        _stop(process, engine, options)
+    with _monitoring_file() as monitoring:
+        process = _start(engine, engine.command(options, monitoring), log)
+        try:
+            _wait_until_available(process, options)
+            yield process
+        finally:
+            _stop(process, engine, options)
+
+
+@contextlib.contextmanager
+def _monitoring_file() -> Iterator[Path]:
+    """monitoring.config in a folder of its own, removed with it at the end."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vitrine-server-"))
+            file = Path(folder) / "monitoring.config"
+            file.write_text(monitoring_text(), encoding="utf-8")
+            # Whatever the umask says: in a container the server is another user.
+            file.chmod(0o644)
+        except OSError as error:
+            where = error.filename or "a temporary folder"
+            raise CommandError(f"cannot write {where}: {error.strerror}; TMPDIR= names another folder") from None
+        yield file
+
+
+def _start(engine: Engine, command: list[str], log: Path | None) -> subprocess.Popen[bytes]:
+    with contextlib.ExitStack() as stack:
+        output = None if log is None else stack.enter_context(log.open("wb"))
+        # Its own session: Ctrl-C reaches us alone, and we end the server in order.
+        return subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(engine.stop_signal),
+        )
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:

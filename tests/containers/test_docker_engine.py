@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import requests
 from processes import DEADLINE_SECONDS, free_port, wait_until
 from stack import Stack
 
+from vitrine_serving.config.monitoring import METRICS_PATH
 from vitrine_serving.engines import IMAGE
 
 COMMAND = Path(sys.executable).with_name("vitrine-serving")
@@ -30,6 +32,8 @@ def test_up_runs_a_container_on_the_store_and_removes_it(stack: Stack, trained: 
             ["docker", "ps", "--format", "{{.Image}} {{.Names}}"], env=stack.environment, capture_output=True, text=True
         )
         assert f"{IMAGE} vitrine-digits-{grpc_port}" in shown.stdout
+        metrics = requests.get(f"http://127.0.0.1:{rest_port}{METRICS_PATH}", timeout=DEADLINE_SECONDS)
+        assert (metrics.status_code, ":tensorflow:" in metrics.text) == (200, True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
     finally:

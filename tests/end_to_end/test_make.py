@@ -139,12 +139,15 @@ def test_the_readmes_client_code_runs(serving: str, workspace: Workspace) -> Non
     assert done.stdout.startswith("7 ")
 
 
-def test_load_asks_over_both_transports(serving: str, workspace: Workspace) -> None:
-    done = workspace.make("load", "ARGS=--headless -u 2 -r 2 -t 6s --only-summary")
+def test_load_asks_over_both_transports_and_the_server_tells_its_own_times(serving: str, workspace: Workspace) -> None:
+    done = workspace.make("load", "ARGS=--headless -u 2 -r 2 -t 6s --only-summary --out measured")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"gRPC     classify", "REST     classify"} <= {
         line[:17] for line in (done.stdout + done.stderr).splitlines()
     }
+    server = json.loads((workspace.folder / "measured" / "result.json").read_text())["server"]
+    assert server["requests"] > 0
+    assert server["run_ms"]["mean"] > 0
 
 
 def test_values_are_never_shell_code(serving: str, workspace: Workspace) -> None:

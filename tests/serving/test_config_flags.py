@@ -60,9 +60,9 @@ def test_the_embedded_server_takes_them_all() -> None:
     assert parse(server_flags(batching=True)).ineffective == ()
 
 
-def test_servers_of_one_model_get_the_same_threads_and_retries() -> None:
+def test_servers_of_one_model_get_the_same_threads_retries_and_metrics() -> None:
     options = ServerOptions("pets", Path("/models/pets"), grpc_port=8500, rest_port=8501)
-    one_model = options.flags("/models/pets", 8500, 8501)
+    one_model = options.flags("/models/pets", 8500, 8501, "/etc/vitrine/monitoring.config")
     assert set(one_model) - set(server_flags()) == {"--model_name=pets", "--model_base_path=/models/pets"}
 
 

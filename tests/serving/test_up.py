@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from processes import DEADLINE_SECONDS, free_port, wait_until
 
 from vitrine_client import RestClient
@@ -26,9 +28,11 @@ class Up:
     def __init__(self, models: Path, log: Path, *arguments: str, path: str = "", model: str = "digits") -> None:
         self.grpc_port, self.rest_port = free_port(), free_port()
         self._log = log
+        self.temporary = log.with_suffix(".temporary")
+        self.temporary.mkdir()
         ports = ["--grpc-port", str(self.grpc_port), "--rest-port", str(self.rest_port)]
         command = [COMMAND, "up", "--models", models, "--model", model, *ports, *arguments]
-        environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
+        environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(self.temporary)}
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=environment)
 
@@ -82,6 +86,7 @@ def test_it_says_where_it_listens_and_ends_in_order(up, number: signal.Signals) 
     assert "Traceback" not in server.said
     assert not listens(server.grpc_port)
     assert not listens(server.rest_port)
+    assert not list(server.temporary.iterdir())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a server outlives a parent that is killed")
@@ -92,12 +97,24 @@ def test_the_server_ends_with_a_parent_that_is_killed(up) -> None:
     wait_until(lambda: not listens(server.grpc_port) and not listens(server.rest_port), "the server has ended")
 
 
-def test_the_curl_line_works_as_pasted(up) -> None:
+def requests_counted(url: str) -> int:
+    """Answered well by the model, as the server's metrics tell."""
+    page = requests.get(url, timeout=DEADLINE_SECONDS).text
+    found = re.search(r'^:tensorflow:serving:request_count{model_name="digits",status="OK"} (\d+)$', page, re.MULTILINE)
+    assert found, page
+    return int(found[1])
+
+
+def test_the_curl_line_works_as_pasted_and_is_counted_by_the_metrics(up) -> None:
     server = up("--engine", "embedded")
     server.wait_until_ready()
+    [metrics] = [line.split()[1] for line in server.said.splitlines() if line.startswith("Metrics: ")]
+    # `up` itself has asked for the status.
+    before = requests_counted(metrics)
     done = subprocess.run(["bash", "-c", curl_line(server.said)], capture_output=True, text=True)
     assert '"labels"' in done.stdout, done.stdout + done.stderr
     assert '"scores"' in done.stdout
+    assert requests_counted(metrics) == before + 1
 
 
 def test_the_binary_on_path_is_taken_and_stopped(up, tmp_path: Path) -> None:
@@ -129,6 +146,7 @@ def test_a_server_that_dies_is_told(up, tmp_path: Path) -> None:
     server = up(path=str(stand_in.parent))
     assert server.process.wait(DEADLINE_SECONDS) == 1
     assert "the server ended with exit code 7 before it answered" in server.said
+    assert not list(server.temporary.iterdir())
 
 
 def test_nothing_to_serve(up, tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,9 +34,9 @@ def candidate_flags(candidate: Candidate, batching_file: str) -> list[str]:
 class _CandidateServer(ServerOptions):
     candidate: Candidate
 
-    def flags(self, base_path: str, grpc_port: int, rest_port: int) -> list[str]:
+    def flags(self, base_path: str, grpc_port: int, rest_port: int, monitoring_file: str) -> list[str]:
         return [
-            *super().flags(base_path, grpc_port, rest_port),
+            *super().flags(base_path, grpc_port, rest_port, monitoring_file),
             f"--grpc_max_threads={GRPC_THREADS}",
             *candidate_flags(self.candidate, f"{base_path}/{BATCHING}"),
         ]
@@ -83,7 +81,7 @@ class Bench:
         try:
             ports = _free_ports()
             options = _CandidateServer(self.load.model, base_path, *ports, candidate)
-            with running_server(_quiet(self.engine, log), options):
+            with running_server(self.engine, options, log):
                 for concurrency in self.concurrencies:
                     asked = time.monotonic()
                     points.append(self._point(ports, concurrency, seconds))
@@ -125,15 +123,6 @@ class Bench:
                 kinds = ", ".join(f"{number} {kind}" for kind, number in point.errors.items())
                 return f"requests failed with {point.concurrency} at once: {kinds}"
         return None
-
-
-def _quiet(engine: Engine, log: Path) -> Engine:
-    """The same engine, whose servers speak into a file."""
-
-    def command(options: ServerOptions) -> list[str]:
-        return [sys.executable, "-m", "vitrine_serving.tune.logged", str(log), *engine.command(options)]
-
-    return dataclasses.replace(engine, command=command)
 
 
 def _last_words(log: Path) -> str:
