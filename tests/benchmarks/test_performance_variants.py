@@ -16,6 +16,7 @@ from vitrine_export.models import FEATURES, LOGITS
 from vitrine_serving.embedded.inference.batching_parameters import read_batching_parameters
 from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
 
+EXPORTS = (Variant(OURS), Variant(PLAIN, plain=True), Variant("frozen", frozen=True))
 NEVER = Variant("hexadecimal", "float16", needs=frozenset({"hex_fp4"}))
 
 
@@ -76,28 +77,40 @@ def test_a_dtype_policy_is_that_of_one_network_and_its_answers_stay_float32():
     assert network.output.dtype == "float32"
 
 
-def test_frozen_and_plain_exports_answer_as_ours_does(tmp_path: Path):
-    network, pictures = small_network(4), models.photos(3)
-    exports = (Variant(OURS), Variant(PLAIN, plain=True), Variant("frozen", frozen=True))
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark's folder with exports of one network, where the section looks for them."""
+    folder = tmp_path_factory.mktemp("work")
+    network = small_network(4)
+    for variant in EXPORTS:
+        variant.write(network, exported(folder, variant))
+    return folder
+
+
+def exported(work: Path, variant: Variant) -> Path:
+    return work / "models" / "variants" / "random" / variant.name / "1"
+
+
+def test_frozen_and_plain_exports_answer_as_ours_does(work: Path):
+    pictures = models.photos(3)
     answers = []
-    for variant in exports:
-        variant.write(network, tmp_path / variant.name / "1")
-        model = load_saved_model(str(tmp_path / variant.name / "1"), SessionOptions(1, 1))
+    for variant in EXPORTS:
+        model = load_saved_model(str(exported(work, variant)), SessionOptions(1, 1))
         outputs = model.run(variant.signature, {"image_bytes": np.array(pictures, np.object_)})
         answers.append(outputs["probabilities"])
     assert answers[0].shape == (3, 4)
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=1e-5)
-    variables = {variant.name: (tmp_path / variant.name / "1" / "variables").glob("*.data-*") for variant in exports}
+    variables = {variant.name: (exported(work, variant) / "variables").glob("*.data-*") for variant in EXPORTS}
     sizes = {name: sum(file.stat().st_size for file in files) for name, files in variables.items()}
     assert sizes["frozen"] < sizes[OURS], "a frozen export has no variables left"
 
 
-def test_a_section_has_a_row_for_each_variant_measured_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "mobilenet", small_network)
-    monkeypatch.setattr(variants, "VARIANTS", (Variant(OURS), Variant(PLAIN, plain=True), NEVER))
+def test_a_section_has_a_row_for_each_variant_measured_or_not(work: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(variants, "VARIANTS", (*EXPORTS[:2], NEVER))
     monkeypatch.setattr(variants, "_PICTURES", 12)
-    bench = Bench(data=None, work=tmp_path, rounds=1, seconds=0.5, cores=1)
+    monkeypatch.setattr(variants, "_CLIENTS", 2)
+    bench = Bench(data=None, work=work, rounds=1, seconds=0.5, cores=1)
     findings = variants.SECTION.run(bench)
     [table] = findings.tables
     assert {len(row) for row in table.rows} == {len(table.header)}

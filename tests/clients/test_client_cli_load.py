@@ -19,6 +19,7 @@ from client_commands import run, started
 from client_standins import PICTURE, GrpcStandin
 from processes import DEADLINE_SECONDS, wait_until
 
+from vitrine_client.load.capacity.arguments import parse as parse_options
 from vitrine_client.load.capacity.generator import explains
 from vitrine_client.load.capacity.probe import Gone, Probe
 from vitrine_client.load.settings import Settings
@@ -130,10 +131,34 @@ def test_without_locust_it_says_how_to_install_it(tmp_path: Path, command: list[
         ([*SLO, "--out", "/dev/null/out"], "--out: cannot make the folder '/dev/null/out': Not a directory"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_says_what_is_wrong(asked: list[str], options: list[str], said: str):
-    done = run(*CAPACITY, *asked, *options)
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
+    photos: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        parse_options(["--transport", "grpc", "--pictures", str(photos), *options])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_variables_are_checked_like_options_and_come_before_them(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("VITRINE_PICTURES", str(photos))
+    monkeypatch.setenv("MODEL", "roses")
+    monkeypatch.setenv("VITRINE_TRANSPORT", "")
+    assert parse_options([*SLO]).settings.model == "roses"
+    assert parse_options([*SLO, "--model", "tulips"]).settings.model == "tulips"
+    assert parse_options([*SLO]).settings.transport == "both"
+    monkeypatch.setenv("VITRINE_TRANSPORT", "pigeon")
+    with pytest.raises(SystemExit):
+        parse_options([*SLO])
+    assert "argument --transport: invalid choice: 'pigeon'" in capsys.readouterr().err
+
+
+def test_wrong_usage_is_told_by_the_command(asked: list[str]):
+    done = run(*CAPACITY, *asked, "--slo", "rps>50")
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("vitrine-client load capacity: error: --slo: 'rps>50'")
     assert "Traceback" not in done.stderr
 
 
@@ -161,6 +186,7 @@ def test_the_capacity_of_a_queue_is_found(grpc_standin: GrpcStandin, asked: list
     assert result["ending"] == "found", done.stderr
     assert 8 <= result["kept"]["requests_per_second"] <= 20
     assert 16 <= result["missed"]["requests_per_second"] <= 32
+    assert result["generator_limit"] is None
     assert f"{result['kept']['requests_per_second']:g} requests/s keep p90<1s" in result["told"][0]
     lines = [line for line in done.stderr.splitlines() if line.startswith("trial ")]
     assert len(lines) == len(result["trials"])
@@ -209,7 +235,7 @@ def test_the_next_trial_waits_until_the_last_ones_backlog_is_gone(grpc_standin: 
     grpc_standin.answer = rose
     probe = Probe(settings_of(grpc_standin.target, photos))
     # Refuses, is slow, and has recovered.
-    seconds = [None, None, 2.0, 2.0, 0.0]
+    seconds = [None, None, 0.5, 0.5, 0.0]
 
     def recovering(path: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         pause = seconds.pop(0) if seconds else 0.0

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrine_client.load.capacity.confidence import at_least, at_most
 from vitrine_client.load.capacity.search import Ending, Finding, Plan, Search, Tried
 from vitrine_client.load.capacity.telling import sentences
 
@@ -40,7 +39,7 @@ def counted(trials: list[tuple[float, bool | None]], rate: float) -> tuple[int, 
     return kept.count(True), kept.count(False), kept.count(None)
 
 
-def scripted(answers: dict[float, list[bool]], otherwise: Server) -> Server:
+def scripted(answers: dict[float, list[bool | None]], otherwise: Server) -> Server:
     """The first answers at some rates; after them, and at all other rates, `otherwise`."""
     return lambda rate: answers[rate].pop(0) if answers.get(rate) else otherwise(rate)
 
@@ -98,8 +97,10 @@ def test_what_is_told_is_what_was_seen_however_much_trials_vary(
     if low is not None:
         assert low.kept >= repeats
         assert low.missed == 0
-    if finding.ending is Ending.FOUND and low is not None:
-        marks = [low.rate, *(one.rate for one in finding.unsteady), *([high.rate] if high else [])]
+    assert (finding.limit is not None) is (finding.ending is Ending.GENERATOR)
+    if finding.ending in (Ending.FOUND, Ending.GENERATOR) and low is not None:
+        end = finding.limit or high
+        marks = [low.rate, *(one.rate for one in finding.unsteady), *([end.rate] if end else [])]
         assert len(marks) > 1
         assert all(above <= below * 1.0501 for below, above in itertools.pairwise(marks))
     if finding.ending is Ending.FOUND and high is not None:
@@ -169,12 +170,89 @@ def test_a_server_that_keeps_it_at_the_most_is_told_with_at_least():
     )
 
 
-def test_a_generator_that_is_late_twice_ends_the_search_with_at_least():
+@settings(deadline=None)
+@given(
+    limit=st.floats(0.6, 400_000),
+    start=st.floats(0.5, 400_000),
+    precision=st.floats(0.01, 1),
+    repeats=st.integers(1, 5),
+)
+def test_the_generators_limit_is_found_to_the_precision(limit: float, start: float, precision: float, repeats: int):
+    finding, trials = sought(
+        lambda rate: True if rate <= limit else None, Plan(start, 0.5, 400_000, precision, repeats)
+    )
+    assert finding.ending is Ending.GENERATOR
+    assert finding.low is not None
+    assert finding.limit is not None
+    assert finding.low.rate <= limit < finding.limit.rate <= finding.low.rate * (1 + precision) * 1.0001
+    assert counted(trials, finding.low.rate) == (repeats, 0, 0)
+    assert {counted(trials, rate) for rate, kept in trials if kept is None} == {(0, 0, 2)}
+    outwards = abs(math.log2(limit / start)) + 2
+    inwards = max(0, math.log2(math.log(2) / math.log(1 + precision)) + 2)
+    assert len(trials) <= 2 * (outwards + inwards) + repeats
+
+
+def test_a_generator_that_is_the_limit_is_told_with_at_least():
     finding, trials = sought(lambda rate: True if rate < 200 else None)
     assert finding.ending is Ending.GENERATOR
     assert counted(trials, 320.0) == (0, 0, 2)
-    assert counted(trials, 160.0) == (3, 0, 0)
-    assert told(finding).startswith(f"at least 160 requests/s keep {SLO} (kept in 3 of 3 trials); the load generator")
+    assert finding.low is not None
+    assert finding.limit is not None
+    assert 200 / 1.05 < finding.low.rate < 200 <= finding.limit.rate < 200 * 1.05
+    low, limit = finding.low.rate, finding.limit.rate
+    assert told(finding).startswith(
+        f"at least {low:g} requests/s keep {SLO} (kept in 3 of 3 trials); "
+        f"the load generator is the limit: it was late itself at {limit:g}/s, which says nothing about the server: "
+    )
+
+
+def test_below_the_generators_limit_the_server_is_the_limit():
+    finding, _ = sought(lambda rate: rate <= 170 if rate < 300 else None)
+    assert (finding.ending, finding.limit) == (Ending.FOUND, None)
+    assert finding.low is not None
+    assert finding.high is not None
+    assert 170 / 1.05 < finding.low.rate <= 170 < finding.high.rate < 170 * 1.05
+
+
+def test_a_generators_limit_below_a_rate_that_is_missed_is_told_with_it():
+    # From 300/s on the server misses by more than the generator's delay.
+    def server(rate: float) -> bool | None:
+        return True if rate <= 100 else None if rate < 300 else False
+
+    finding, _ = sought(server, Plan(320, 0.5))
+    assert finding.ending is Ending.GENERATOR
+    assert finding.low is not None
+    assert finding.limit is not None
+    assert 100 / 1.05 < finding.low.rate <= 100 < finding.limit.rate < 105
+    assert finding.high == Tried(320, missed=1)
+    sentence, confidence = sentences(finding, SLO, seconds=20)
+    assert "(kept in 3 of 3 trials; 320/s missed in 1 of 1); the load generator is the limit" in sentence
+    assert "at most 95% at 320/s" in confidence
+
+
+def test_a_generator_that_is_late_in_the_confirmation_moves_the_bracket_down():
+    answers: dict[float, list[bool | None]] = {80.0: [True, None, None]}
+    finding, trials = sought(scripted(answers, lambda rate: rate <= 80))
+    assert finding.ending is Ending.GENERATOR
+    assert finding.low is not None
+    assert finding.limit == Tried(80, kept=1, late=2)
+    assert 80 / 1.05 <= finding.low.rate < 80
+    assert counted(trials, 80.0) == (1, 0, 2)
+    # What was seen above it still holds.
+    assert finding.high is not None
+    assert finding.high.rate < 80 * 1.06
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_generator_that_is_late_once_on_the_way_inwards_is_asked_again_at_once(kept: bool):
+    answers: dict[float, list[bool | None]] = {113.1: [None]}
+    finding, trials = sought(scripted(answers, lambda rate: rate <= (132 if kept else 100)))
+    assert finding.ending is Ending.FOUND
+    at = trials.index((113.1, None))
+    assert trials[at + 1] == (113.1, kept)
+    assert finding.low is not None
+    assert finding.limit is None
+    assert (finding.low.rate > 113.1) is kept
 
 
 def test_a_generator_that_is_late_once_is_asked_again():
@@ -186,7 +264,8 @@ def test_a_generator_that_is_late_once_is_asked_again():
 
 
 def test_a_generator_that_is_always_late_says_nothing():
-    finding, _ = sought(lambda rate: None)
+    finding, trials = sought(lambda rate: None)
+    assert counted(trials, 0.5) == (0, 0, 2)
     assert (finding.ending, finding.low) == (Ending.GENERATOR, None)
     assert told(finding).startswith(f"no rate was found that keeps {SLO}; the load generator is the limit")
 
@@ -199,35 +278,18 @@ def test_a_search_that_is_cut_short_tells_what_it_knows():
     search.add(40.0, False)
     finding = search.finding()
     assert finding.ending is Ending.UNFINISHED
-    assert told(finding) == f"not finished; so far of {SLO}: 20/s kept in 1 of 1 trial; 40/s missed in 1 of 1 trial"
+    known = f"not finished; so far of {SLO}: 20/s kept in 1 of 1 trial; 40/s missed in 1 of 1 trial"
+    assert told(finding) == known
+    for _ in range(2):
+        search.add(28.28, False, late=True)
+    assert told(search.finding()) == f"{known}; the load generator was late itself at 28.28/s"
 
 
 def test_the_whole_finding_in_words():
-    finding = Finding(Ending.FOUND, Tried(132, kept=3), [], Tried(139, missed=3))
+    finding = Finding(Ending.FOUND, Tried(132, kept=3), [], Tried(139, missed=3), None)
     assert sentences(finding, SLO, seconds=20) == [
         "132 requests/s keep p99<80ms,errors<0.1% (kept in 3 of 3 trials; 139/s missed in 3 of 3; between these rates "
         "nothing is known)",
         "With 95% confidence, the next trial of 20 s is kept with a probability of at least 37% at 132/s and at most "
         "63% at 139/s (Clopper and Pearson 1934, one-sided; each rate by itself).",
     ]
-
-
-@pytest.mark.parametrize(
-    ("kept", "trials", "bound"),
-    # R's binom.test(kept, trials, alternative = "greater")$conf.int[1].
-    [(3, 3, 0.36840), (10, 10, 0.74113), (2, 3, 0.13535), (9, 10, 0.60584), (0, 5, 0.0), (299, 299, 0.99003)],
-)
-def test_bounds_are_the_exact_ones(kept: int, trials: int, bound: float):
-    assert at_least(kept, trials) == pytest.approx(bound, abs=1e-5)
-    assert at_most(trials - kept, trials) == pytest.approx(1 - bound, abs=1e-5)
-
-
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.8, 0.95])
-@pytest.mark.parametrize("trials", [1, 3, 7])
-def test_the_lower_bound_is_wrong_at_most_once_in_twenty(p: float, trials: int):
-    wrong = math.fsum(
-        math.comb(trials, kept) * p**kept * (1 - p) ** (trials - kept)
-        for kept in range(trials + 1)
-        if at_least(kept, trials) > p
-    )
-    assert wrong <= 0.05

@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(store: Path, out: Path, *arguments: str) -> list[str]:
     return [
         *(COMMAND, "tune", "--models", str(store), "--model", MODEL, "--engine", "embedded", "--out", str(out)),
-        *("--seconds", "1", "--concurrency", "2", "--batch-sizes", "1", "--threads", "1x2", "--batch-threads", "2"),
+        *("--seconds", "1", "--concurrency", "1", "--batch-sizes", "1", "--threads", "1x2", "--batch-threads", "2"),
         *arguments,
     ]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from vitrine_client.cli.connection import DEFAULT_MODEL, DEFAULT_TARGET
 from vitrine_client.load.arrivals import ARRIVALS
 
 PROGRAM = "python -m vitrine_client.load"
-TRANSPORTS = ("grpc", "rest", "both")
-DEFAULT_REST = "localhost:8501"
 
 _DESCRIPTION = f"""Usage: {PROGRAM} [options] [GrpcUser] [RestUser]
 
@@ -30,47 +29,61 @@ exit codes:
   0 done, and every objective of --slo was kept; 1 one was missed, or without --slo there were failures; 2 wrong usage,
   or no pictures
 
-A user keeps to one transport: with --transport both, give -u 2 or more. Every option of locust has an environment
-variable, see https://docs.locust.io/en/stable/configuration.html"""
+A user keeps to one transport: with --transport both, give -u 2 or more; on the web page --class-picker lets you choose.
+Every option of locust has an environment variable, see https://docs.locust.io/en/stable/configuration.html"""
 
-_SERVER = (
-    ("grpc", "VITRINE_GRPC", "the gRPC port", {"default": DEFAULT_TARGET, "metavar": "HOST:PORT"}),
-    ("rest", "VITRINE_REST", "the REST port", {"default": DEFAULT_REST, "metavar": "HOST:PORT"}),
-    ("model", "MODEL", "the model's name", {"default": DEFAULT_MODEL, "metavar": "NAME"}),
-    (
+
+class Option(NamedTuple):
+    """One of ours: `variable` sets it in the environment, `given` is what argparse is to know."""
+
+    name: str
+    variable: str
+    told: str
+    given: Mapping[str, Any]
+
+    @property
+    def help(self) -> str:
+        default = self.given["default"]
+        return f"{self.told} ({self.variable}{f'; default: {default}' if default else ''})"
+
+
+SERVER = (
+    Option("grpc", "VITRINE_GRPC", "the gRPC port", {"default": DEFAULT_TARGET, "metavar": "HOST:PORT"}),
+    Option("rest", "VITRINE_REST", "the REST port", {"default": "localhost:8501", "metavar": "HOST:PORT"}),
+    Option("model", "MODEL", "the model's name", {"default": DEFAULT_MODEL, "metavar": "NAME"}),
+    Option(
         "model-version",
         "VITRINE_MODEL_VERSION",
         "the version to ask; empty for the highest loaded one",
         {"default": "", "metavar": "N"},
     ),
-    (
+    Option(
         "pictures",
         "VITRINE_PICTURES",
         "a folder of pictures to ask about in turn; by default the golden pictures of the version in --models "
         "(of the newest, without --model-version), whose answers are known and checked",
-        {"default": "", "metavar": "FOLDER", "include_in_web_ui": False},
+        {"default": "", "metavar": "FOLDER"},
     ),
-    (
+    Option(
         "sizes",
         "VITRINE_SIZES",
         "a mix of picture sizes as SIDE:SHARE, such as 320:70,1600:25,as-is:5: the pictures are scaled so that their "
         "longer side has SIDE pixels; the answers to scaled pictures are not known. Empty: all as they are",
         {"default": "", "metavar": "MIX"},
     ),
-    (
+    Option(
         "models",
         "MODELS",
         "the store with NAME/VERSION/ of the golden pictures",
-        {"default": "models", "metavar": "FOLDER", "include_in_web_ui": False},
+        {"default": "models", "metavar": "FOLDER"},
     ),
-    (
+    Option(
         "transport",
         "VITRINE_TRANSPORT",
-        "which users there are; both: as many of each (on the web page, --class-picker lets you choose)",
-        # Which users there are is settled before the page is shown.
-        {"default": "both", "choices": TRANSPORTS, "include_in_web_ui": False},
+        "how the server is asked; both: by half of the users, or of the requests of an open loop, each",
+        {"default": "both", "choices": ("grpc", "rest", "both")},
     ),
-    (
+    Option(
         "request-timeout",
         "VITRINE_REQUEST_TIMEOUT",
         "seconds for each request",
@@ -78,53 +91,52 @@ _SERVER = (
     ),
 )
 _LOAD = (
-    (
+    Option(
         "arrivals",
         "VITRINE_ARRIVALS",
         "closed: the users set the pace; constant, poisson: requests begin at a rate, whatever the server does, and "
         "their latency counts from when they were due; users (-u) are then only the connections",
         {"default": "closed", "choices": ARRIVALS},
     ),
-    ("rate", "VITRINE_RATE", "requests per second of an open loop", {"default": "", "metavar": "R"}),
-    (
+    Option("rate", "VITRINE_RATE", "requests per second of an open loop", {"default": "", "metavar": "R"}),
+    Option(
         "stages",
         "VITRINE_STAGES",
         "instead of --run-time with -u or --rate: KIND:TIME:LEVEL one after the other, KIND one of ramp (LEVEL is "
         "FROM-TO), steady, spike, soak; levels are users, or requests per second of an open loop",
-        {"default": "", "metavar": "STAGES", "include_in_web_ui": False},
+        {"default": "", "metavar": "STAGES"},
     ),
-    (
+    Option(
         "warm-up",
         "VITRINE_WARM_UP",
         "time at the beginning that does not count, in whole seconds; by default a tenth of the run, at most 10 s",
         {"default": "", "metavar": "TIME"},
     ),
-    (
+    Option(
         "slo",
         "VITRINE_SLO",
         "objectives that decide the exit code, such as p99<80ms,errors<0.1%%,rps>50: mean, p50, p90, p99, p99.9, max, "
         "errors, rps (good answers per second), each also of one transport: grpc.p99<50ms",
         {"default": "", "metavar": "OBJECTIVES"},
     ),
-    (
+    Option(
         "out",
         "VITRINE_OUT",
         "a folder for result.json, summary.csv, timeline.csv and report.html; runs from the web page get one each",
-        {"default": "", "metavar": "FOLDER", "include_in_web_ui": False},
+        {"default": "", "metavar": "FOLDER"},
     ),
 )
+VARIABLES = frozenset(option.variable for option in (*SERVER, *_LOAD))
+# Paths are not the web page's to name, and which users there are, and their course, is settled before it is shown.
+_NOT_ON_THE_PAGE = ("pictures", "models", "transport", "stages", "out")
 
 
 def add_arguments(parser: Any, **_: Any) -> None:
-    """Adds our options to locust's parser. Paths are not shown on the web page, which is not the place to name them."""
+    """Adds our options to locust's parser."""
     parser.prog, parser.description, parser.epilog = PROGRAM, _DESCRIPTION, _EXAMPLES
-    for title, described in (("Server, model and pictures", _SERVER), ("Load, and what is good enough", _LOAD)):
+    for title, options in (("Server, model and pictures", SERVER), ("Load, and what is good enough", _LOAD)):
         group = parser.add_argument_group(f"{title} (VARIABLE: sets it in the environment)")
-        for name, variable, told, options in described:
-            default = f"; default: {options['default']}" if options["default"] else ""
-            _add(group, f"--{name}", env_var=variable, help=f"{told} ({variable}{default})", **options)
-
-
-def _add(group: Any, *names: str, include_in_web_ui: bool = True, **options: Any) -> None:
-    # locust shows arguments of a group only where they say so.
-    group.add_argument(*names, **options).include_in_web_ui = include_in_web_ui
+        for option in options:
+            added = group.add_argument(f"--{option.name}", env_var=option.variable, help=option.help, **option.given)
+            # locust shows arguments of a group only where they say so.
+            added.include_in_web_ui = option.name not in _NOT_ON_THE_PAGE

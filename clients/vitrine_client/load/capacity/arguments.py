@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine_client.cli.connection import DEFAULT_MODEL, DEFAULT_TARGET
 from vitrine_client.errors import InvalidInput
 from vitrine_client.load import slo
-from vitrine_client.load.arguments import DEFAULT_REST, TRANSPORTS
+from vitrine_client.load.arguments import SERVER
 from vitrine_client.load.arrivals import ARRIVALS
 from vitrine_client.load.capacity.search import HIGHEST_RATE, Plan
 from vitrine_client.load.profile import Profile
@@ -37,23 +36,13 @@ The bounds on the probability are those of Clopper and Pearson, one-sided, with 
 independent, and each rate by itself: that it was chosen among others is not accounted for.
 
 A trial that the load generator itself was late in, by enough to be why it was missed, says nothing about the server,
-and is made again. Where that is so once more, the search ends, with "at least" the rate that was kept: give it more
---workers, or a machine of its own.
+and is made again. A rate at which that is so once more is the generator's limit: the search goes on below it, and tells
+"at least" the rate that was kept, within --precision of that limit: give it more --workers, or a machine of its own.
 
 exit codes:
   0 a rate was found that keeps the objective, with "at least" as well; 1 none was, or the server does not answer;
   2 wrong usage, or no pictures; 130 interrupted: what is known by then is told and written"""
 
-# As `python -m vitrine_client.load` has them.
-_SERVER = (
-    ("grpc", "VITRINE_GRPC", DEFAULT_TARGET, "HOST:PORT", "the gRPC port"),
-    ("rest", "VITRINE_REST", DEFAULT_REST, "HOST:PORT", "the REST port"),
-    ("model", "MODEL", DEFAULT_MODEL, "NAME", "the model's name"),
-    ("model-version", "VITRINE_MODEL_VERSION", "", "N", "the version to ask; the highest loaded one without it"),
-    ("pictures", "VITRINE_PICTURES", "", "FOLDER", "pictures to ask about; without it the version's golden pictures"),
-    ("sizes", "VITRINE_SIZES", "", "MIX", "a mix of picture sizes as SIDE:SHARE, such as 320:70,1600:25,as-is:5"),
-    ("models", "MODELS", "models", "FOLDER", "the store with NAME/VERSION/ of the golden pictures"),
-)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # A rate at which a trial has fewer requests than this cannot tell anything.
@@ -85,7 +74,7 @@ class Options:
 def parse(arguments: Sequence[str]) -> Options:
     """Wrong usage ends the process with code 2, as argparse does it."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_args([*_from_environment(), *arguments])
     try:
         return _options(given)
     except InvalidInput as error:
@@ -134,26 +123,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server, model and pictures (VARIABLE: sets it in the environment)")
-    for name, variable, default, metavar, told in _SERVER:
-        group.add_argument(
-            f"--{name}",
-            default=os.environ.get(variable) or default,
-            metavar=metavar,
-            help=f"{told} ({variable}{f'; default: {default}' if default else ''})",
-        )
-    group.add_argument(
-        "--transport",
-        choices=TRANSPORTS,
-        default=os.environ.get("VITRINE_TRANSPORT") or "both",
-        help="both: half of the requests each (VITRINE_TRANSPORT; default: both)",
-    )
-    group.add_argument(
-        "--request-timeout",
-        type=float,
-        default=os.environ.get("VITRINE_REQUEST_TIMEOUT") or "30",
-        metavar="S",
-        help="seconds for each request (VITRINE_REQUEST_TIMEOUT; default: 30)",
-    )
+    for option in SERVER:
+        group.add_argument(f"--{option.name}", help=option.help, **option.given)
+
+
+def _from_environment() -> list[str]:
+    """As arguments before those that are given, which are checked like them."""
+    set_there = ((option.name, os.environ.get(option.variable)) for option in SERVER)
+    return [f"--{name}={value}" for name, value in set_there if value]
 
 
 def _options(given: argparse.Namespace) -> Options:

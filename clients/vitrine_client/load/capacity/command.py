@@ -19,6 +19,7 @@ from vitrine_client.load.capacity.probe import Gone, Probe
 from vitrine_client.load.capacity.search import Search
 from vitrine_client.load.capacity.telling import progress, rate_of
 from vitrine_client.load.capacity.writing import described, write
+from vitrine_client.load.process import NoResult
 
 INTERRUPTED = 130
 
@@ -60,7 +61,7 @@ class Capacity:
             self._console.begin_line()
         except Gone as error:
             stopped = f"the server does not answer: {error}"
-        except trials.TrialFailed as error:
+        except NoResult as error:
             code, stopped = error.code, str(error)
         if stopped:
             self._console.say(stopped, PROGRAM)

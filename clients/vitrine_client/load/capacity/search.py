@@ -1,8 +1,9 @@
 """Which rate to try next, and what the trials so far say: no clock, no server, no chance in here.
 
 The rate is doubled until a trial misses, or halved until one is kept; then the bracket is divided in the middle (of the
-logarithms, as all ratios count alike) until it is narrow enough; then both its ends are repeated. What a rate's trials
-say depends on their numbers alone:
+logarithms, as all ratios count alike) until it is narrow enough; then both its ends are repeated. A rate that the load
+generator cannot offer is the upper end of a bracket just as one that the server fails at is. What a rate's trials say
+depends on their numbers alone:
 
 - it *holds* where all were kept,
 - it *fails* where at least half were missed,
@@ -10,9 +11,10 @@ say depends on their numbers alone:
 - it is *beyond the generator* where two trials were missed with the load generator itself too late: they say nothing
   of the server. One such trial is chance, and is made again.
 
-The capacity is the highest rate that holds below the lowest that fails. A repetition that changes what a rate is moves
-the bracket, down or up, and the search goes on from there. It ends: rates between the bounds are tried only in gaps
-wider than the precision, and none more often than `repeats` times.
+The capacity is the highest rate that holds below the lowest that fails; below one that is beyond the generator, it is
+"at least" that. A repetition that changes what a rate is moves the bracket, down or up, and the search goes on from
+there. It ends: rates between the bounds are tried only in gaps wider than the precision, and none more often than
+`repeats` times, or until two of its trials were late.
 """
 
 from __future__ import annotations
@@ -105,13 +107,15 @@ class Finding:
     Attributes:
         low: the highest rate that holds; None where none does.
         unsteady: rates above it that were kept in most of their trials.
-        high: the lowest rate that fails, or that the generator cannot offer; None where there is none.
+        high: the lowest rate that fails; None where none does.
+        limit: the rate beyond the generator that is the upper end in its place, as it is no higher; else None.
     """
 
     ending: Ending
     low: Tried | None
     unsteady: Sequence[Tried]
     high: Tried | None
+    limit: Tried | None
 
 
 class Search:
@@ -143,54 +147,58 @@ class Search:
         for tried in self._tried.values():
             if tried.trials == 0 and not tried.beyond_generator:
                 return Step(tried.rate, "again, as the load generator was late")
-        low, unsteady, high = self._bracket()
-        return self._outwards(low, high) or self._inwards(low, unsteady, high) or self._again(low, high)
+        low, unsteady, end = self._bracket()
+        return self._outwards(low, end) or self._inwards(low, unsteady, end) or self._again(low, end)
 
     def finding(self) -> Finding:
-        low, unsteady, high = self._bracket()
+        low, unsteady, end = self._bracket()
+        limit = end if end is not None and end.beyond_generator else None
         if not self._tried or self.next() is not None:
             ending = Ending.UNFINISHED
-        elif high is not None and high.beyond_generator:
+        elif limit is not None:
             ending = Ending.GENERATOR
         elif low is None:
             ending = Ending.NEVER
-        elif high is None and not unsteady:
+        elif end is None and not unsteady:
             ending = Ending.MOST
         else:
             ending = Ending.FOUND
-        return Finding(ending, low, unsteady, high)
+        return Finding(ending, low, unsteady, next((tried for tried in self._sorted() if tried.fails), None), limit)
+
+    def _sorted(self) -> list[Tried]:
+        return [self._tried[rate] for rate in sorted(self._tried)]
 
     def _bracket(self) -> tuple[Tried | None, list[Tried], Tried | None]:
-        rates = [self._tried[rate] for rate in sorted(self._tried)]
-        high = next((tried for tried in rates if tried.fails or tried.beyond_generator), None)
-        below = [tried for tried in rates if high is None or tried.rate < high.rate]
+        """Its lower end, what is unsteady in it, and its upper end: the lowest rate that ends it."""
+        rates = self._sorted()
+        end = next((tried for tried in rates if tried.fails or tried.beyond_generator), None)
+        below = [tried for tried in rates if end is None or tried.rate < end.rate]
         low = next((tried for tried in reversed(below) if tried.holds), None)
         unsteady = [tried for tried in below if tried.unsteady and (low is None or tried.rate > low.rate)]
-        return low, unsteady, high
+        return low, unsteady, end
 
-    def _outwards(self, low: Tried | None, high: Tried | None) -> Step | None:
+    def _outwards(self, low: Tried | None, end: Tried | None) -> Step | None:
         top, bottom = max(self._tried), min(self._tried)
-        if high is None and top < self._plan.most:
+        if end is None and top < self._plan.most:
             return Step(min(_rounded(top * 2), self._plan.most), "doubled")
         if low is None and bottom > self._plan.least:
             return Step(max(_rounded(bottom / 2), self._plan.least), "halved")
         return None
 
-    def _inwards(self, low: Tried | None, unsteady: Sequence[Tried], high: Tried | None) -> Step | None:
+    def _inwards(self, low: Tried | None, unsteady: Sequence[Tried], end: Tried | None) -> Step | None:
         """Between two neighbours in the bracket that are too far apart, the upper ones first."""
-        marks = [tried for tried in (low, *unsteady, high) if tried is not None]
+        marks = [tried for tried in (low, *unsteady, end) if tried is not None]
         for below, above in reversed(list(itertools.pairwise(marks))):
-            wide = above.rate > below.rate * (1 + self._plan.precision) * (1 + 1e-9)
-            if wide and not above.beyond_generator:
+            if above.rate > below.rate * (1 + self._plan.precision) * (1 + 1e-9):
                 return Step(_rounded(math.sqrt(below.rate * above.rate)), "between")
         return None
 
-    def _again(self, low: Tried | None, high: Tried | None) -> Step | None:
-        """The lower end first: one miss is enough to move it."""
+    def _again(self, low: Tried | None, end: Tried | None) -> Step | None:
+        """The lower end first: one miss is enough to move it. The generator's limit was tried twice already."""
         if low is not None and low.trials < self._plan.repeats:
             return Step(low.rate, "again, to confirm that it is kept")
-        if high is not None and high.trials < self._plan.repeats and not high.beyond_generator:
-            return Step(high.rate, "again, to confirm that it is missed")
+        if end is not None and end.trials < self._plan.repeats and not end.beyond_generator:
+            return Step(end.rate, "again, to confirm that it is missed")
         return None
 
 

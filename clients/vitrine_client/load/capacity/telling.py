@@ -41,26 +41,26 @@ def _found(finding: Finding, slo: str) -> str:
         return f"no rate was found that keeps {slo}{_why_none(finding)}"
     at_least_told = "at least " if finding.ending in (Ending.GENERATOR, Ending.MOST) else ""
     trials = "; ".join((f"kept in {_of(low.kept, low)}", *_unsteady(finding), *_above(finding)))
-    generator = _generator(finding) if finding.ending is Ending.GENERATOR else ""
-    return f"{at_least_told}{rate_of(low.rate)} requests/s keep {slo} ({trials}){generator}"
+    return f"{at_least_told}{rate_of(low.rate)} requests/s keep {slo} ({trials}){_generator(finding)}"
 
 
 def _so_far(finding: Finding, slo: str) -> str:
-    low, high = finding.low, finding.high
+    low, high, limit = finding.low, finding.high, finding.limit
     known = []
     if low is not None:
         known += [f"{rate_of(low.rate)}/s kept in {_of(low.kept, low)}"]
     known += _unsteady(finding)
-    if high is not None and high.fails:
+    if high is not None:
         known += [f"{rate_of(high.rate)}/s missed in {_of(high.missed, high)}"]
+    if limit is not None:
+        known += [f"the load generator was late itself at {rate_of(limit.rate)}/s"]
     return f"not finished; so far of {slo}: {'; '.join(known) or 'nothing is known'}"
 
 
 def _why_none(finding: Finding) -> str:
-    if finding.ending is Ending.GENERATOR:
-        return _generator(finding)
     tried = [*finding.unsteady, *([finding.high] if finding.high else [])]
-    return "".join(f"; {rate_of(one.rate)}/s missed in {_of(one.missed, one)}" for one in tried)
+    missed = "".join(f"; {rate_of(one.rate)}/s missed in {_of(one.missed, one)}" for one in tried)
+    return missed + _generator(finding)
 
 
 def _unsteady(finding: Finding) -> list[str]:
@@ -68,19 +68,19 @@ def _unsteady(finding: Finding) -> list[str]:
 
 
 def _above(finding: Finding) -> list[str]:
+    high = finding.high
+    missed = [] if high is None else [f"{rate_of(high.rate)}/s missed in {high.missed} of {high.trials}"]
     if finding.ending is Ending.GENERATOR:
-        return []
-    if finding.high is None:
-        return ["no higher rate was to be tried"]
-    missed = f"{rate_of(finding.high.rate)}/s missed in {finding.high.missed} of {finding.high.trials}"
-    return [missed, "between these rates nothing is known"]
+        return missed
+    return [*missed, "between these rates nothing is known"] if missed else ["no higher rate was to be tried"]
 
 
 def _generator(finding: Finding) -> str:
-    at = "" if finding.high is None else f" at {rate_of(finding.high.rate)}/s"
+    if finding.limit is None:
+        return ""
     return (
-        f"; the load generator is the limit: it was late itself{at}, which says nothing about the server: "
-        "give it more --workers, or a machine of its own"
+        f"; the load generator is the limit: it was late itself at {rate_of(finding.limit.rate)}/s, which says nothing "
+        "about the server: give it more --workers, or a machine of its own"
     )
 
 
@@ -95,7 +95,7 @@ def _confidence(finding: Finding, seconds: int) -> list[str]:
         return bounds
     if low is not None:
         bounds.append(f"at least {at_least(low.kept, low.trials):.0%} at {rate_of(low.rate)}/s")
-    if high is not None and high.fails:
+    if high is not None:
         bounds.append(f"at most {at_most(high.kept, high.trials):.0%} at {rate_of(high.rate)}/s")
     if not bounds:
         return []

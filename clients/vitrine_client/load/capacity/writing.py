@@ -51,7 +51,8 @@ def described(
         "confidence": CONFIDENCE,
         "kept": _tried(finding.low),
         "unsteady": [_tried(one) for one in finding.unsteady],
-        "missed": _tried(finding.high if finding.high is not None and finding.high.fails else None),
+        "missed": _tried(finding.high),
+        "generator_limit": None if finding.limit is None else finding.limit.rate,
         "settings": {
             "model": settings.model,
             "version": settings.version,
