@@ -47,15 +47,19 @@ def write_mobilenet(version: Path) -> None:
     write_network(mobilenet(_CLASSES), version)
 
 
-def write_network(network: Any, version: Path, frozen: bool = False) -> None:
-    """Export a network of `mobilenet` the way `vitrine-export` does it; `frozen`: with constants for variables."""
+def write_network(network: Any, version: Path, folded: bool = True, frozen: bool = False) -> None:
+    """Export a network of `mobilenet` the way `vitrine-export` does it.
+
+    Not `folded`: with its batch normalisation as it is. `frozen`: with constants for variables.
+    """
     from vitrine_export import warmup
+    from vitrine_export.models import fold_batch_norms
 
     labels = version.parent / "labels.txt"
     labels.parent.mkdir(parents=True, exist_ok=True)
     names = [f"class {number}" for number in range(network.output_shape[-1])]
     labels.write_text("".join(f"{name}\n" for name in names))
-    module = _serving(network, labels, PREPROCESSING)
+    module = _serving(fold_batch_norms(network) if folded else network, labels, PREPROCESSING)
     if frozen:
         _freeze(module)
     module.save(version)

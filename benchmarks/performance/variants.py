@@ -41,7 +41,8 @@ _SIZES = (1, 2, 4, 8, 16, 32)
 _TEXT = """\
 The same network, exported in several ways, each behind an embedded server of its own; the servers run side by side and
 are loaded one at a time, in turns. *Ours* is what `vitrine-export` writes: pictures are decoded in their own requests,
-the network runs in a batch inside the graph. *Plain Keras export* is `keras.Model.export` of the network with a layer
+the network runs in a batch inside the graph, its batch normalisation folded into the convolutions before it, which
+*not folded* has as it was trained. *Plain Keras export* is `keras.Model.export` of the network with a layer
 before it that decodes by `tf.map_fn`, batched by the server (`--enable_batching`, the same batch sizes, no waiting), so
 decoding is part of the batch and a broken picture would fail the requests beside it; the pictures here are all whole.
 *Frozen* has constants for variables. The others compute in types of 16 bits by Keras's dtype policies, the last layer
@@ -59,6 +60,7 @@ class Variant:
 
     Attributes:
         policy: Keras's dtype policy.
+        folded: with batch normalisation made part of the convolutions.
         frozen: with constants for variables.
         plain: by Keras, decoding in the server's batch; else by `vitrine-export`.
         needs: flags of a CPU that computes with these types; any of them will do, none: all CPUs do.
@@ -66,6 +68,7 @@ class Variant:
 
     name: str
     policy: str = "float32"
+    folded: bool = True
     frozen: bool = False
     plain: bool = False
     needs: frozenset[str] = frozenset()
@@ -90,13 +93,14 @@ class Variant:
         if self.plain:
             models.write_plain(network, version)
         else:
-            models.write_network(network, version, self.frozen)
+            models.write_network(network, version, self.folded, self.frozen)
 
 
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 VARIANTS = (
     Variant(OURS),
     Variant(PLAIN, plain=True),
+    Variant("not folded", folded=False),
     Variant("frozen", frozen=True),
     Variant("bfloat16", "bfloat16", needs=_BFLOAT16),
     Variant("mixed_bfloat16", "mixed_bfloat16", needs=_BFLOAT16),

@@ -9,6 +9,7 @@ import keras
 from vitrine_export.errors import RecipeError
 from vitrine_export.models.classifier import FEATURES, LOGITS, classifier
 from vitrine_export.models.cnn import cnn
+from vitrine_export.models.folding import fold_batch_norms
 from vitrine_export.models.hub import HubModule
 from vitrine_export.models.lenet import lenet
 from vitrine_export.recipe import Cnn, LeNet
@@ -49,4 +50,4 @@ def resources(network: keras.Model) -> list[Any]:
     return [kept for layer in network.layers if isinstance(layer, HubModule) for kept in layer.resources()]
 
 
-__all__ = ["FEATURES", "LOGITS", "build", "resources", "with_features"]
+__all__ = ["FEATURES", "LOGITS", "build", "fold_batch_norms", "resources", "with_features"]
