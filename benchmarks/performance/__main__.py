@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 import traceback
@@ -125,6 +126,8 @@ def main() -> None:
         _say(warning)
     _leave_the_gpu_to_servers()
     options.work.mkdir(parents=True, exist_ok=True)
+    # Of an earlier run, which may have been an earlier Vitrine's.
+    shutil.rmtree(options.work / "models", ignore_errors=True)
     bench = Bench(
         options.data, options.work, options.rounds, options.seconds, cores, options.soak_minutes, options.peers
     )

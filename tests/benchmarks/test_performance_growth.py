@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import models
-from benchmarks.performance import growth, idle
+from benchmarks.performance import growth, idle, judging
 from benchmarks.performance.section import Bench
 from benchmarks.processes import embedded_server
 
@@ -17,28 +17,28 @@ def test_the_exponent_is_that_of_what_is_added_to_the_first_cost(power):
     sizes = [1, 5, 10, 20]
     costs = [300 + 50 * (size - 1) ** power for size in sizes]
 
-    assert growth.exponent(sizes, costs) == pytest.approx(power)
+    assert judging.exponent(sizes, costs) == pytest.approx(power)
 
 
 def test_a_large_cost_at_any_size_does_not_hide_quadratic_growth():
     sizes = [1, 5, 10, 20, 40]
 
-    assert growth.exponent(sizes, [300 + size**2 for size in sizes]) > 1.7
+    assert judging.exponent(sizes, [300 + size**2 for size in sizes]) > 1.7
 
 
 def test_a_cost_that_leaps_at_the_last_size_is_no_linear_growth():
-    assert growth.exponent([1, 10, 100, 1000], [5.0, 5.1, 5.0, 500.0]) > 2
+    assert judging.exponent([1, 10, 100, 1000], [5.0, 5.1, 5.0, 500.0]) > 2
 
 
 def test_what_varies_within_noise_has_no_exponent():
-    assert growth.exponent([1, 10, 100, 1000], [5.0, 5.2, 4.9, 5.4]) is None
+    assert judging.exponent([1, 10, 100, 1000], [5.0, 5.2, 4.9, 5.4]) is None
 
 
 def test_the_worst_ratio_is_of_any_size_to_the_first_of_its_own_round():
     # The second round is twice as slow throughout, as on a machine that does something else for a while.
     rounds = [[1.0, 1.0, 1.3, 0.9], [2.0, 2.0, 2.6, 1.8], [1.0, 1.1, 1.2, 1.0]]
 
-    assert growth.worst_ratio(rounds) == pytest.approx(1.3)
+    assert judging.worst_ratio(rounds) == pytest.approx(1.3)
 
 
 @pytest.mark.parametrize("size", [10_000, 300_000, 2_000_000])
