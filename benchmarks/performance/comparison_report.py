@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from benchmarks.peers.catalogue import PEERS
 from benchmarks.performance.curves import ENOUGH_ROUNDS, Point, Spread, kept, ratios, spread, throughput_at, verdict
 from benchmarks.performance.section import Bench, Findings, Table, Target
 from benchmarks.performance.subjects import EMBEDDED_GRPC, EMBEDDED_REST
@@ -116,11 +117,20 @@ highest throughput on it with a p99 of at most {bound:.0f} ms, which is the high
 for all, at {rounds.rate:.0f} a second, 0.7 of what the slowest {"peer" if rounds.peers else "server"} could do in a
 first pass, and latency counts from the moment a request was due, however late it was sent.
 
-The Python servers run with a worker on each core, and with dynamic batching on or off, whichever answered more in that
-first pass.
+{_set_up(bench)}
 
 "Ahead" is said where every round's ratio says so, of at least {ENOUGH_ROUNDS}; where the rounds do not agree, it is a
 tie. {_absences(rounds)}"""
+
+
+def _set_up(bench: Bench) -> str:
+    asked = [f"- {peer.name} {peer.version}: {peer.how}." for peer in PEERS.values() if peer.package in bench.peers]
+    if not asked:
+        return "No Python servers were asked for."
+    first = (
+        "The Python servers are set up as their documentation advises, and have dynamic batching on or off, whichever"
+    )
+    return "\n".join([first, "answered more in that first pass:", "", *asked])
 
 
 def _absences(rounds: Rounds) -> str:

@@ -41,21 +41,19 @@ class Part:
 def concurrency(bench: Bench, server: ServerProcess, transport: str, counts: Sequence[int] = _CONCURRENT) -> Part:
     """Closed loops of `counts` clients."""
     sends = {count: [_photo_client(server, transport, bench.pictures(16))] * count for count in counts}
-    rates, cpu = _matrix(bench.rounds, counts), _matrix(bench.rounds, counts)
-    latencies: dict[int, list[float]] = {count: [] for count in counts}
+    rates, cpu, tails = (_matrix(bench.rounds, counts) for _ in range(3))
     load.closed_loop(sends[max(counts)], server.exact_cpu_seconds, 0.5)
     for number, count in _turns(bench.rounds, counts):
         block = load.closed_loop(sends[count], server.exact_cpu_seconds, bench.seconds / 3)
         rates[number][counts.index(count)], cpu[number][counts.index(count)] = block.rate, block.cpu_seconds
-        latencies[count] += block.latencies
-    p99 = [percentile(latencies[count], 99) for count in counts]
-    rate, used = medians(rates), medians(cpu)
+        tails[number][counts.index(count)] = percentile(block.latencies, 99)
+    rate, used, p99 = medians(rates), medians(cpu), medians(tails)
     rows = [
         [str(count), f"{rate[at]:.0f}", f"{p99[at]:.0f}", f"{used[at] * 1e3:.2f}"] for at, count in enumerate(counts)
     ]
     return Part(
         Table(
-            f"{transport}: clients that each ask as soon as they are answered; p99 of all rounds together",
+            f"{transport}: clients that each ask as soon as they are answered",
             ("clients", "pictures/s", "p99 ms", "server CPU ms a request"),
             rows,
         ),
@@ -63,7 +61,7 @@ def concurrency(bench: Bench, server: ServerProcess, transport: str, counts: Seq
             flat(f"{transport}, 1 to {counts[-1]} at once: server CPU a request", cpu),
             linear(f"{transport}, 1 to {counts[-1]} at once: p99", counts, p99),
         ],
-        {"clients": list(counts), "rate": rates, "cpu_seconds": cpu, "p99_ms": p99},
+        {"clients": list(counts), "rate": rates, "cpu_seconds": cpu, "p99_ms": tails},
     )
 
 

@@ -72,10 +72,17 @@ def test_answers_that_come_in_pieces_are_put_together():
     assert whole == [False] * (len(answer) - 1) + [True]
 
 
-def test_noise_is_what_the_rounds_without_idle_connections_span():
-    without = [100.0, 110.0, 95.0]
-
-    assert idle.is_no_worse(without, [96.0, 97.0, 120.0], higher_is_better=True)
-    assert not idle.is_no_worse(without, [90.0, 94.0, 99.0], higher_is_better=True)
-    assert idle.is_no_worse(without, [60.0, 70.0, 80.0], higher_is_better=False)
-    assert not idle.is_no_worse(without, [111.0, 112.0, 90.0], higher_is_better=False)
+@pytest.mark.parametrize(
+    ("ratios", "higher_is_better", "worse"),
+    [
+        ([0.97] * 5, True, True),
+        ([0.97] * 4 + [1.01], True, False),
+        ([0.97] * 9 + [1.3], True, True),
+        ([0.9] * 8 + [1.01, 1.02], True, False),
+        ([1.03] * 5, True, False),
+        ([1.03] * 5, False, True),
+        ([0.5] * 10, False, False),
+    ],
+)
+def test_a_cost_is_what_chance_does_not_explain(ratios, higher_is_better, worse):
+    assert idle.is_worse(ratios, higher_is_better) == worse

@@ -124,4 +124,5 @@ def _session(flags: Flags) -> SessionOptions:
         per_process_gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         # Enough for decoding and computing side by side.
         batched_runs_at_once=2 * available_cpus() if on_cpu else 0,
+        batch_threads=available_cpus() if on_cpu else 0,
     )

@@ -185,6 +185,17 @@ def batches_what_waits(graph: graph_pb2.GraphDef) -> bool:
     return bool(batches) and not any(node.attr["batch_timeout_micros"].i for node in batches)
 
 
+def limit_batch_threads(graph: graph_pb2.GraphDef, limit: int) -> None:
+    """Have each batch of the graph computed by at most `limit` threads.
+
+    One that has nothing to do wakes about a thousand times a second to see whether that is still so.
+    """
+    for node in _nodes(graph):
+        if node.op == _BATCH_OP:
+            threads = node.attr["num_batch_threads"]
+            threads.i = min(threads.i, limit)
+
+
 def _nodes(graph: graph_pb2.GraphDef) -> Iterable[Any]:
     return chain(graph.node, *(function.node_def for function in graph.library.function))
 

@@ -18,6 +18,7 @@ from vitrine_serving.embedded.inference.graph import (
     PreparedRun,
     batches_what_waits,
     from_op_error,
+    limit_batch_threads,
     runs_in_parallel,
 )
 from vitrine_serving.embedded.inference.loader import load_graph, read_meta_graph
@@ -49,7 +50,7 @@ class SessionOptions:
     TensorFlow. `run_in_caller_thread` runs the operations of a graph without loops and in-graph batches in
     the thread that asks, without handing them to a pool. `batched_runs_at_once` limits the concurrent runs of a
     graph that batches those that wait for it anyway: where one core computes a batch, longer ones leave the
-    others idle. 0 is no limit.
+    others idle. `batch_threads` limits the threads of each in-graph batch. 0 is no limit.
     """
 
     intra_op_parallelism: int = 0
@@ -58,6 +59,7 @@ class SessionOptions:
     per_process_gpu_memory_fraction: float = 0.0
     run_in_caller_thread: bool = True
     batched_runs_at_once: int = 0
+    batch_threads: int = 0
 
     def session_config(self) -> config_pb2.ConfigProto:
         config = config_pb2.ConfigProto()
@@ -267,6 +269,8 @@ class _SignatureRunner:
 
 def _load(path: str, options: SessionOptions, tags: Collection[str], on_run: OnRun | None) -> SavedModel:
     meta_graph = read_meta_graph(path, tags)
+    if options.batch_threads:
+        limit_batch_threads(meta_graph.graph_def, options.batch_threads)
     session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session_config())
     try:
         load_seconds = load_graph(session, path, meta_graph)
