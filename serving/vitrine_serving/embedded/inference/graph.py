@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -19,6 +18,7 @@ from tensorflow.python.client import pywrap_tf_session as tf_session
 from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, check_not_expired, unlimited
 from vitrine_serving.embedded.inference.tensors import type_name
+from vitrine_serving.embedded.inference.turns import Turns
 
 Function = Callable[[Sequence[NDArray[Any]], TimeLeft], list[Any]]
 
@@ -47,7 +47,7 @@ class GraphRunner:
         `on_run` is called with the seconds of each run that succeeded.
         """
         self._session = session
-        self._turns = threading.Semaphore(runs_at_once) if runs_at_once else None
+        self._turns = Turns(runs_at_once) if runs_at_once else None
         self._run_in_caller_thread = run_in_caller_thread
         self._on_run = on_run
 
@@ -94,12 +94,12 @@ class GraphRunner:
             if self._turns is None:
                 return self._run_in_time(arguments, fetched, time_left)
             left = time_left()
-            if not self._turns.acquire(timeout=None if left is None else max(0.0, min(left, _LONGEST_SECONDS))):
+            if not self._turns.take(None if left is None else max(0.0, min(left, _LONGEST_SECONDS))):
                 check_not_expired(lambda: 0.0)
             try:
                 return self._run_in_time(arguments, fetched, time_left)
             finally:
-                self._turns.release()
+                self._turns.give_back()
 
         return call
 
