@@ -85,10 +85,10 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> tuple[int, int]:
+    # Both at once, or they might be the same.
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def _running(
     stop_signal: signal.Signals = signal.SIGTERM,
     start_seconds: float = _START_SECONDS,
 ) -> Iterator[ServerProcess]:
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = _free_ports()
     ports = [f"{port_flags[0]}{grpc_port}", f"{port_flags[1]}{rest_port}"]
     # A file: nobody reads a pipe while the server runs, and a full one would stop it.
     with tempfile.TemporaryFile() as said:

@@ -12,12 +12,18 @@ import pytest
 DEADLINE_SECONDS = 120
 _T = TypeVar("_T")
 
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """A port that nothing listens on just now."""
+    """A port that nothing listens on just now; never the same one twice."""
     with socket.socket() as probe:
         probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+        port = int(probe.getsockname()[1])
+    if port in _given:
+        return free_port()
+    _given.add(port)
+    return port
 
 
 def wait_until(condition: Callable[[], _T], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> _T:
