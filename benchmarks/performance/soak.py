@@ -26,7 +26,6 @@ _SAMPLE_SECONDS = 10.0
 _WINDOW_SECONDS = 300.0
 # Time to load a version beside full load.
 _SWAP_SECONDS = 60.0
-_LATER_SWAP_SECONDS = 300.0
 _LOAD_SECONDS = 300.0
 # Below that the caches and thread pools of a server that has just started are what grows.
 _LEAST_MINUTES = 10.0
@@ -74,8 +73,12 @@ def later(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def targets(samples: Sequence[Sample], errors: Sequence[str]) -> list[Target]:
-    """Judged over the last two thirds of the time, if the whole of it was long enough."""
+    """Memory is judged over the last two thirds of the time, threads and files from the first swap on.
+
+    Neither is where the whole time was too short.
+    """
     judged = later(samples)
+    swapped = [sample for sample in samples if sample.at >= _SWAP_SECONDS] or samples
     span = judged[-1].at - judged[0].at
     slope = theil_sen([sample.at for sample in judged], [sample.resident for sample in judged])
     in_ten_minutes, rise = slope * 600, slope * span / statistics.median(sample.resident for sample in judged)
@@ -91,13 +94,13 @@ def targets(samples: Sequence[Sample], errors: Sequence[str]) -> list[Target]:
         )
     ]
     for name, values in (
-        ("threads", [sample.threads for sample in judged]),
-        ("open files", [sample.files for sample in judged]),
+        ("threads", [sample.threads for sample in swapped]),
+        ("open files", [sample.files for sample in swapped]),
     ):
         change = drift(values)
         found.append(
             Target(
-                f"as many {name} at the end as after a third of the time",
+                f"as many {name} in the last third as in the first",
                 f"{change:+.0f}{reason}",
                 change <= _DRIFT if is_long else None,
             )
@@ -149,7 +152,7 @@ def run(bench: Bench) -> Findings:
         f"{bench.soak_minutes:g} minutes of closed loops by {_CLIENTS} clients, half by gRPC and half by REST, with "
         f"pictures of web-photo size and of up to 1 MB; one picture in {_CORRUPT_EVERY} was corrupt, and counts as "
         "failed unless it was refused as an invalid argument. Status and metadata were asked once a second, and "
-        f"{swaps} times, most of them in the first third, a new version was put in place of the served one. The "
+        f"{swaps} times, all in the first third, a new version was put in place of the served one. The "
         f"server's memory, threads and open files were read every {_sample_seconds(bench):g} s. "
         f"{running.count:,} requests were answered, of which "
         f"{len(refused):,} were refusals. Slopes are Theil-Sen's, over the last two thirds of the time.",
@@ -170,15 +173,12 @@ def _watch(bench: Bench, server: ServerProcess, running: load.Load, base: Path) 
     total, every = bench.soak_minutes * 60, _sample_seconds(bench)
     began = time.perf_counter()
     samples = [_sample(server, running, 0.0)]
-    swaps, next_swap = 0, _SWAP_SECONDS
+    swaps = 0
     while samples[-1].at < total:
         time.sleep(max(0.0, len(samples) * every - (time.perf_counter() - began)))
         samples.append(_sample(server, running, time.perf_counter() - began))
-        # The last one has time to settle.
-        if next_swap <= samples[-1].at < total - _SWAP_SECONDS:
-            # Most of them in the third that is not judged: the gaps that versions leave in the C library's memory are
-            # filled again after a dozen.
-            next_swap = samples[-1].at + (_SWAP_SECONDS if samples[-1].at < total / 3 else _LATER_SWAP_SECONDS)
+        # Memory is judged later: each of the first dozen versions leaves gaps in what the C library holds.
+        if (swaps + 1) * _SWAP_SECONDS <= samples[-1].at <= total / 3:
             swaps += 1
             _publish(base / str(swaps), base, swaps + 1)
             shutil.rmtree(base / str(swaps - 1), ignore_errors=True)

@@ -44,7 +44,7 @@ def test_a_leak_of_two_megabytes_a_minute_is_told_from_peaks():
 
 
 def test_a_thread_that_each_swap_leaves_behind_is_found():
-    _, threads, *_ = soak.targets(samples(30, lambda at: 600.0, lambda at: 40 + int(at // 300)), [])
+    _, threads, *_ = soak.targets(samples(30, lambda at: 600.0, lambda at: 40 + min(10, int(at // 60))), [])
 
     assert threads.kept is False
 
