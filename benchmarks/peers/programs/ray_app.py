@@ -36,6 +36,9 @@ os.environ.update(
     RAY_SERVE_HAPROXY_SERVER_STATE_FILE=str(_settings.folder / "haproxy-state"),
     RAY_SERVE_HAPROXY_METRICS_PORT=str(free_port()),
     RAY_SERVE_HAPROXY_STATS_PORT=str(free_port()),
+    # By default a model server's own: 8500.
+    RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=str(free_port()),
+    RAY_SERVE_FALLBACK_PROXY_GRPC_PORT=str(free_port()),
 )
 
 import ray  # noqa: E402
