@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import requests
 
 from vitrine_serving.config.flags import GRPC_THREADS, cpu_flags, load_flags
 from vitrine_serving.engines import BINARY
+from vitrine_serving.server_process import free_ports
 
 _START_SECONDS = 120
 _START_MANY_SECONDS = 600
@@ -85,12 +85,6 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def _free_ports() -> tuple[int, int]:
-    # Both at once, or they might be the same.
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @contextlib.contextmanager
 def embedded_server(base_path: Path, *flags: str) -> Iterator[ServerProcess]:
     """`vitrine-model-server` on the model under `base_path`, up when its version is available."""
@@ -140,7 +134,7 @@ def _running(
     stop_signal: signal.Signals = signal.SIGTERM,
     start_seconds: float = _START_SECONDS,
 ) -> Iterator[ServerProcess]:
-    grpc_port, rest_port = _free_ports()
+    grpc_port, rest_port = free_ports()
     ports = [f"{port_flags[0]}{grpc_port}", f"{port_flags[1]}{rest_port}"]
     # A file: nobody reads a pipe while the server runs, and a full one would stop it.
     with tempfile.TemporaryFile() as said:

@@ -126,11 +126,11 @@ def main() -> None:
         _say(warning)
     _leave_the_gpu_to_servers()
     options.work.mkdir(parents=True, exist_ok=True)
-    # Of an earlier run, which may have been an earlier Vitrine's.
-    shutil.rmtree(options.work / "models", ignore_errors=True)
     bench = Bench(
         options.data, options.work, options.rounds, options.seconds, cores, options.soak_minutes, options.peers
     )
+    # Of an earlier run, which may have been an earlier Vitrine's.
+    shutil.rmtree(bench.models, ignore_errors=True)
     runner, interrupted = _Runner(bench, now), False
     try:
         runner.run(_left_out(options.only, options.soak_minutes))

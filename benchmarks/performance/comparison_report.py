@@ -127,10 +127,11 @@ def _set_up(bench: Bench) -> str:
     asked = [f"- {peer.name} {peer.version}: {peer.how}." for peer in PEERS.values() if peer.package in bench.peers]
     if not asked:
         return "No Python servers were asked for."
-    first = (
-        "The Python servers are set up as their documentation advises, and have dynamic batching on or off, whichever"
-    )
-    return "\n".join([first, "answered more in that first pass:", "", *asked])
+    head = """\
+The Python servers are set up as their documentation advises, and have dynamic batching on or off, whichever answered
+more in that first pass:
+"""
+    return "\n".join([head, *asked])
 
 
 def _absences(rounds: Rounds) -> str:

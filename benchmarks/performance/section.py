@@ -18,7 +18,7 @@ class Bench:
 
     Attributes:
         data: a folder with flowers/ and large_photos/; None: pictures are made.
-        work: a folder for models and environments, kept between runs.
+        work: a folder for environments and findings, which are kept between runs, and for models, which are not.
         rounds: how often each measurement is repeated, interleaved with those it is compared with.
         seconds: length of one measurement.
         cores: processors that this process may use.
@@ -34,10 +34,15 @@ class Bench:
     soak_minutes: float = 0.0
     peers: tuple[str, ...] = ()
 
+    @property
+    def models(self) -> Path:
+        """All models of this run, and nothing else: it is removed whole, even where `work` has other things in it."""
+        return self.work / "benchmarked-models"
+
     @cached_property
     def model(self) -> Path:
         """The base path of MobileNetV2 1.0 at 224, JPEG in, version 1, as `vitrine-export` writes it."""
-        base = self.work / "models" / "mobilenet"
+        base = self.models / "mobilenet"
         if not (base / "1" / "saved_model.pb").exists():
             models.write_mobilenet(base / "1")
         return base

@@ -178,7 +178,7 @@ def _exports(bench: Bench, variants: Sequence[Variant]) -> tuple[Path, bool]:
     """The folder with each variant's base path by its name, and whether they are trained: else weights are random."""
     weights = bench.data / "weights" if bench.data else Path()
     trained = (weights / "hub" / models.IMAGENET_CLASSIFIER).is_dir()
-    folder = bench.work / "models" / "variants" / ("imagenet" if trained else "random")
+    folder = bench.models / "variants" / ("imagenet" if trained else "random")
     if not all((folder / variant.name).is_dir() for variant in variants):
         # All of them anew, and all or none: those with other random weights could not be compared.
         unfinished = folder.with_suffix(".unfinished")

@@ -90,6 +90,15 @@ def _start(engine: Engine, command: list[str], log: Path | None) -> subprocess.P
         )
 
 
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on just now."""
+    # Both at once, or they might be the same.
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("", 0))
+        return int(one.getsockname()[1]), int(other.getsockname()[1])
+
+
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
     """What a child does so that it does not outlive a parent that is killed; Linux only."""
     if sys.platform != "linux":

@@ -57,7 +57,7 @@ def test_a_section_decodes_and_sends_pictures_made_where_there_are_no_photos(
     monkeypatch.setattr(decoding, "_MADE_SIZES", ((1500, 1000),))
     monkeypatch.setattr(decoding, "SIDES", (None, 256))
     bench = Bench(data=None, work=tmp_path, rounds=1, seconds=0.5, cores=1)
-    _write_model(bench.work / "models" / "mobilenet" / "1", monkeypatch)
+    _write_model(bench.models / "mobilenet" / "1", monkeypatch)
     findings = decoding.SECTION.run(bench)
     scaled, sent = findings.tables
     assert [row[0] for row in scaled.rows] == ["2 megapixels", "web photos"]

@@ -75,8 +75,8 @@ class _Sizes(tf.Module):
 
 def test_the_embedded_server_refuses_half_a_picture_and_answers_the_others(tmp_path: Path) -> None:
     module = _Sizes()
-    tf.saved_model.save(module, str(tmp_path / "models" / "mobilenet" / "1"), signatures=module.call)
     bench = Bench(None, tmp_path, 1, 1.0, 2)
+    tf.saved_model.save(module, str(bench.models / "mobilenet" / "1"), signatures=module.call)
     with subjects.embedded(bench).start() as running:
         outcome = poison.mixed(running, models.photos(4), requests=64)
         assert running.start_seconds > 0

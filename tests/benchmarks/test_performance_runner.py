@@ -68,6 +68,21 @@ def test_a_failure_leaves_what_an_earlier_run_found(bench: Bench, monkeypatch: p
     assert running.records()["only"].findings is not None
 
 
+def test_models_of_an_earlier_run_are_removed_and_nobody_elses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = bench.work / "models" / "digits" / "1"
+    for folder in (store, bench.models / "mobilenet" / "1"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(runner, "_SECTIONS", (Section("first", "First", _found),))
+    monkeypatch.setattr(runner, "_leave_the_gpu_to_servers", lambda: None)
+    monkeypatch.setattr("sys.argv", ["performance", "--only", "first", "--work", str(bench.work)])
+    runner.main()
+    assert "Figures" in capsys.readouterr().out
+    assert store.is_dir()
+    assert not bench.models.exists()
+
+
 def test_progress_says_what_is_left(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(work: Path, variant: Variant) -> Path:
-    return work / "models" / "variants" / "random" / variant.name / "1"
+    return Bench(None, work, 1, 1.0, 1).models / "variants" / "random" / variant.name / "1"
 
 
 def test_frozen_and_plain_exports_answer_as_ours_does(work: Path):

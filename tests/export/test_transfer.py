@@ -52,7 +52,8 @@ def pictures(shape: tuple[int, ...], count: int = 4) -> np.ndarray:
 def changed_by_a_step(network: keras.Model, shape: tuple[int, ...]) -> set[str]:
     """The last parts of the names of the variables that a step of training changes."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False, run_eagerly=True)
+    # Long enough steps would drive all features to where ReLU6 is flat, and no gradient would reach what is below.
+    network.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False, run_eagerly=True)
     before = [variable.numpy() for variable in network.variables]
     network.train_on_batch(pictures(shape), np.array([0, 1, 2, 0]))
     after = [variable.numpy() for variable in network.variables]

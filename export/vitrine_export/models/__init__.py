@@ -10,6 +10,7 @@ from vitrine_export.errors import RecipeError
 from vitrine_export.models.classifier import FEATURES, LOGITS, classifier
 from vitrine_export.models.cnn import cnn
 from vitrine_export.models.folding import fold_batch_norms
+from vitrine_export.models.graphs import run_anew
 from vitrine_export.models.hub import HubModule
 from vitrine_export.models.lenet import lenet
 from vitrine_export.recipe import Cnn, LeNet
@@ -40,8 +41,7 @@ def with_features(network: keras.Model) -> keras.Model:
         seen[layer.name] = layer(*arguments, **named)
         return seen[layer.name]
 
-    # A head that was trained by itself has a graph of its own, in which `layer.output` would be; so run this one anew.
-    same = keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+    same = run_anew(network, call)
     return keras.Model(same.input, [same.output, seen[FEATURES]])
 
 

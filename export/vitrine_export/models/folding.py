@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from vitrine_export.models.applications import Application
+from vitrine_export.models.graphs import run_anew
 
 _LINEAR = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
@@ -35,7 +36,7 @@ def fold_batch_norms(network: keras.Model) -> keras.Model:
             return _normalising(layer, folded[layer], *arguments, **named)
         return backbones.get(layer, layer)(*arguments, **named)
 
-    return _again(network, call)
+    return run_anew(network, call)
 
 
 def _folded_backbone(layer: Application) -> Application:
@@ -61,11 +62,13 @@ def _foldable(network: keras.Model) -> dict[keras.layers.Layer, keras.layers.Lay
             inputs[layer] = arguments[0]
         return outputs
 
-    same = _again(network, call)
+    same = run_anew(network, call)
     uses.update(id(output) for output in same.outputs)
     pairs = {givers.get(id(value)): norm for norm, value in inputs.items() if uses[id(value)] == 1 == calls[norm]}
     return {
-        layer: norm for layer, norm in pairs.items() if layer and calls[layer] == 1 and _is_linear_before(layer, norm)
+        layer: norm
+        for layer, norm in pairs.items()
+        if layer is not None and calls[layer] == 1 and _is_linear_before(layer, norm)
     }
 
 
@@ -103,8 +106,3 @@ def _scale_and_offset(norm: keras.layers.Layer) -> tuple[Any, Any]:
 
 def _exact(values: Any) -> Any:
     return np.asarray(values, np.float64)
-
-
-def _again(network: keras.Model, call: Any) -> keras.Model:
-    # A network's layers may be parts of other graphs as well; only a run shows this one's.
-    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)

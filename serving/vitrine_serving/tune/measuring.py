@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from vitrine_serving.config.flags import GRPC_THREADS
 from vitrine_serving.engines import Engine, ServerOptions
 from vitrine_serving.errors import CommandError
-from vitrine_serving.server_process import running_server
+from vitrine_serving.server_process import free_ports, running_server
 from vitrine_serving.tune.candidates import Candidate
 from vitrine_serving.tune.copies import BATCHING, Copies
 from vitrine_serving.tune.load import WARM_UP_SECONDS, Load
@@ -79,7 +78,7 @@ class Bench:
         begin = time.monotonic()
         loading = 0.0
         try:
-            ports = _free_ports()
+            ports = free_ports()
             options = _CandidateServer(self.load.model, base_path, *ports, candidate)
             with running_server(self.engine, options, log):
                 for concurrency in self.concurrencies:
@@ -132,11 +131,3 @@ def _last_words(log: Path) -> str:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f" (the server: {last})" if last else ""
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on just now."""
-    with socket.socket() as one, socket.socket() as other:
-        for probe in (one, other):
-            probe.bind(("", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])

@@ -28,6 +28,7 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 # From this size on a quicker parser is worth what it takes to know that it sees the same; so many strings it may have.
 _LARGE = 2**14
 _FEW_QUOTES = 200
+# So much of a body, from its middle on, tells numbers from a long string.
 _GLIMPSE = 2**12
 _NO_MARKS = bytes(set(range(256)) - set(b'[{]}"'))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
