@@ -98,7 +98,7 @@ class ServableManager:
         self._on_change()
 
     def wait_until_settled(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds for each wanted version to be available or to have failed once; ends start-up."""
+        """Wait up to `timeout` s for each version wanted to be available or to have failed once; ends start-up."""
         with self._changed:
             settled = self._changed.wait_for(self._settled, timeout)
             if settled and self._starting and not self._stopping:
