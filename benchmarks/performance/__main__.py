@@ -36,6 +36,7 @@ from benchmarks.performance import (
     machine,
     poison,
     soak,
+    transports,
     variants,
 )
 from benchmarks.performance.document import Circumstances, Record
@@ -45,6 +46,7 @@ from vitrine_serving.embedded.cpus import available_cpus
 _DATA = Path("../shared/data")
 _SECTIONS: tuple[Section, ...] = (
     comparison.SECTION,
+    transports.SECTION,
     variants.SECTION,
     decoding.SECTION,
     client_cost.SECTION,
@@ -117,10 +119,10 @@ def main() -> None:
     if not Path("/proc/self/stat").exists():
         parser.error("CPU time and memory are read from /proc, which only Linux has")
     # Before anything is computed here.
-    load = machine.load_average()
+    busy = machine.busy_cores()
     cores = available_cpus()
-    warning = machine.warning(load, cores)
-    facts = {**machine.facts(), "load average at the start": f"{load:.2f}"}
+    warning = machine.warning(busy, cores)
+    facts = {**machine.facts(), "cores busy before the start": f"{busy:.2f}"}
     now = Circumstances(machine.today(), facts, options.rounds, options.seconds, [warning] if warning else [])
     if warning:
         _say(warning)

@@ -5,7 +5,6 @@ About 35 minutes with the defaults and four peers: each server takes three quart
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ def run(bench: Bench) -> Findings:
     In those it is one server at a time, every second round backwards.
     """
     pictures = bench.pictures(_PICTURES)
-    folder = _written(pictures, bench.work / "pictures")
+    folder = bench.written(pictures)
     version = bench.model / "1"
     bench.say("direct calls: which batch size and threads")
     direct = in_a_process(version, bench.seconds / 4, pictures=folder)
@@ -60,15 +59,6 @@ def run(bench: Bench) -> Findings:
 
 
 SECTION = Section("comparison", "Beside direct calls, TensorFlow Serving and Python servers", run, minutes=37)
-
-
-def _written(pictures: Sequence[bytes], folder: Path) -> Path:
-    """For another process."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for number, picture in enumerate(pictures):
-        (folder / f"{number:02d}.jpg").write_bytes(picture)
-    return folder
 
 
 def _capacities(

@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +16,9 @@ from vitrine_serving.embedded.cpus import available_cpus
 
 _REPOSITORY = Path(__file__).parents[2]
 _LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "grpcio", "protobuf", "numpy", "Pillow")
-# A machine that waits has some; above it something else is computing.
-_IDLE_LOAD_PER_CORE = 0.15
+# Of each core. A machine that waits has some work; above it something else is computing.
+_IDLE_SHARE = 0.05
+_WATCHED_SECONDS = 2.0
 
 
 def facts() -> dict[str, str]:
@@ -36,16 +38,30 @@ def today() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def load_average() -> float:
-    """Of the last minute."""
-    return os.getloadavg()[0]
+def busy_cores(seconds: float = _WATCHED_SECONDS) -> float:
+    """How many of the processors are at work, on average over the next `seconds`.
+
+    A load average would tell of the last minute, in which whoever measures may have measured something else.
+    """
+    working, all_of_it = _processor_ticks(Path("/proc/stat").read_text())
+    time.sleep(seconds)
+    working_then, all_then = _processor_ticks(Path("/proc/stat").read_text())
+    return (working_then - working) / max(1, all_then - all_of_it) * (os.cpu_count() or 1)
 
 
-def warning(load: float, cores: int) -> str | None:
+def _processor_ticks(stat: str) -> tuple[int, int]:
+    """At work and in all, by proc_stat(5): idle and iowait are the fourth and the fifth; guests are in user's."""
+    ticks = [int(value) for value in stat.splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def warning(busy: float, cores: int) -> str | None:
     """What the document says about a machine that was at work before it was measured."""
-    if load <= _IDLE_LOAD_PER_CORE * cores:
+    if busy <= _IDLE_SHARE * cores:
         return None
-    return f"The machine was not idle: load average {load:.2f} on {cores} cores at the start. Do not trust the figures."
+    return (
+        f"The machine was not idle: {busy:.2f} of {cores} cores were busy before the start. Do not trust the figures."
+    )
 
 
 def cpu_model(cpuinfo: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,15 @@ class Bench:
         found = sorted((self.data / "flowers").rglob("*.jpg"))
         # Far apart in the list, so of all classes.
         return [path.read_bytes() for path in found[:: max(1, len(found) // count)][:count]]
+
+    def written(self, pictures: Sequence[bytes]) -> Path:
+        """A folder with these JPEGs and no others, for another process."""
+        folder = self.work / "benchmarked-pictures"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number, picture in enumerate(pictures):
+            (folder / f"{number:02d}.jpg").write_bytes(picture)
+        return folder
 
     def say(self, text: str) -> None:
         """Progress, on stderr."""

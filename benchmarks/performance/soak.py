@@ -100,7 +100,7 @@ def targets(samples: Sequence[Sample], errors: Sequence[str]) -> list[Target]:
         change = drift(values)
         found.append(
             Target(
-                f"as many {name} in the last third as in the first",
+                f"as many {name} in the last third as in the first, or one more",
                 f"{change:+.0f}{reason}",
                 change <= _DRIFT if is_long else None,
             )

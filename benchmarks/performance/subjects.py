@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -61,11 +59,11 @@ TENSORFLOW_SERVING = "TensorFlow Serving, gRPC"
 
 def embedded(bench: Bench, *flags: str) -> Subject:
     """By gRPC, with the flags it chooses itself and those given."""
-    return Subject(EMBEDDED_GRPC, partial(_engine, bench, processes.embedded_server, _grpc, *flags))
+    return Subject(EMBEDDED_GRPC, partial(_engine, bench, processes.embedded_server, grpc_client, *flags))
 
 
 def embedded_rest(bench: Bench) -> Subject:
-    return Subject(EMBEDDED_REST, partial(_engine, bench, processes.embedded_server, _rest))
+    return Subject(EMBEDDED_REST, partial(_engine, bench, processes.embedded_server, rest_client))
 
 
 def tensorflow_serving(bench: Bench, *flags: str) -> Subject:
@@ -88,7 +86,7 @@ def _peer_subject(bench: Bench, peer: Peer, batching: bool) -> Subject:
 def _tensorflow_serving(bench: Bench, start: processes.Start, *flags: str) -> Iterator[Running]:
     if not processes.tensorflow_serving_here():
         raise NotHere("not on this machine: no tensorflow_model_server on PATH")
-    with _engine(bench, start, _grpc, *flags) as running:
+    with _engine(bench, start, grpc_client, *flags) as running:
         yield running
 
 
@@ -114,12 +112,13 @@ def _peer(bench: Bench, peer: Peer, batching: bool) -> Iterator[Running]:
         yield Running(partial(clients.client, peer, server.port), server.proportional_megabytes, server.start_seconds)
 
 
-def _grpc(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
+def grpc_client(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
+    """Makes clients that send the pictures in turn, to the model's default signature."""
     return load.grpc_client(
         server.grpc_port, [models.photo_request(picture).SerializeToString() for picture in pictures]
     )
 
 
-def _rest(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
-    bodies = [json.dumps({"instances": [{"b64": base64.b64encode(picture).decode()}]}).encode() for picture in pictures]
-    return load.rest_client(server.rest_port, bodies)
+def rest_client(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
+    """As `grpc_client`."""
+    return load.rest_client(server.rest_port, [models.photo_json(picture) for picture in pictures])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from quick_model import write_quick_model
 
-from benchmarks import models
 from benchmarks.performance import decoding
 from benchmarks.performance.decoding import Cost
 from benchmarks.performance.section import Bench
@@ -57,7 +57,7 @@ def test_a_section_decodes_and_sends_pictures_made_where_there_are_no_photos(
     monkeypatch.setattr(decoding, "_MADE_SIZES", ((1500, 1000),))
     monkeypatch.setattr(decoding, "SIDES", (None, 256))
     bench = Bench(data=None, work=tmp_path, rounds=1, seconds=0.5, cores=1)
-    _write_model(bench.models / "mobilenet" / "1", monkeypatch)
+    write_quick_model(bench.models / "mobilenet" / "1")
     findings = decoding.SECTION.run(bench)
     scaled, sent = findings.tables
     assert [row[0] for row in scaled.rows] == ["2 megapixels", "web photos"]
@@ -69,14 +69,3 @@ def test_a_section_decodes_and_sends_pictures_made_where_there_are_no_photos(
     assert (as_it_is["bytes"], as_it_is["CPU"], as_it_is["call"]) == (1, 1, 1)
     assert smaller["kB"] < as_it_is["kB"] / 4
     assert smaller["bytes"] == pytest.approx(smaller["kB"] / as_it_is["kB"])
-
-
-def _write_model(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where `Bench.model` looks first, and quicker to write."""
-    import keras
-
-    from vitrine_export.models import FEATURES, LOGITS
-
-    images = keras.Input((models.PICTURE_SIDE, models.PICTURE_SIDE, 3))
-    pooled = keras.layers.Identity(name=FEATURES)(keras.layers.GlobalAveragePooling2D()(images))
-    models.write_network(keras.Model(images, keras.layers.Dense(3, name=LOGITS)(pooled)), version)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,10 +79,21 @@ def test_memory_is_in_gigabytes() -> None:
 
 
 def test_a_machine_at_work_is_warned_of() -> None:
-    assert machine.warning(0.2, cores=2) is None
+    assert machine.warning(0.1, cores=2) is None
     warned = machine.warning(1.5, cores=2)
     assert warned is not None
-    assert "load average 1.50 on 2 cores" in warned
+    assert "1.50 of 2 cores were busy" in warned
+
+
+def test_a_process_at_work_is_a_busy_core() -> None:
+    endless = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", endless], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        busy = machine.busy_cores(1.0)
+        worker.kill()
+    # Others may be at work, too, and take from it.
+    assert busy > 0.3
 
 
 def test_facts_are_plain_words_that_a_json_file_takes() -> None:
