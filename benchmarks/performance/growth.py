@@ -16,6 +16,7 @@ from benchmarks.performance.curves import percentile
 from benchmarks.performance.idle import Connections, need_connections, trivial_model, wires
 from benchmarks.performance.judging import FLAT, LINEAR, NOISE, flat, linear, medians
 from benchmarks.performance.section import Bench, Findings, Section, Table, Target
+from benchmarks.performance.subjects import CLIENT_OF
 from benchmarks.processes import ServerProcess, embedded_server, embedded_server_of
 from vitrine_serving.embedded.inference.saved_model import SessionOptions, load_saved_model
 
@@ -40,7 +41,7 @@ class Part:
 
 def concurrency(bench: Bench, server: ServerProcess, transport: str, counts: Sequence[int] = _CONCURRENT) -> Part:
     """Closed loops of `counts` clients."""
-    sends = {count: [_photo_client(server, transport, bench.pictures(16))] * count for count in counts}
+    sends = {count: [CLIENT_OF[transport](server, bench.pictures(16))] * count for count in counts}
     rates, cpu, tails = (_matrix(bench.rounds, counts) for _ in range(3))
     load.closed_loop(sends[max(counts)], server.exact_cpu_seconds, 0.5)
     for number, count in _turns(bench.rounds, counts):
@@ -126,7 +127,7 @@ def picture_sizes(bench: Bench, server: ServerProcess, sizes: Sequence[int] = _P
         inputs = {"image_bytes": np.array([photo], np.object_)}
         calls: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
             "signature": (partial(model.run, "", inputs), time.process_time),
-            **{name: (_photo_client(server, name, [photo])(), server.exact_cpu_seconds) for name in TRANSPORTS},
+            **{name: (CLIENT_OF[name](server, [photo])(), server.exact_cpu_seconds) for name in TRANSPORTS},
         }
         for name, (call, cpu_clock) in calls.items():
             call()
@@ -245,12 +246,6 @@ def _timed(call: Callable[[], object], cpu_clock: Callable[[], float], seconds: 
         call()
         count += 1
     return (time.perf_counter() - began) / count, (cpu_clock() - cpu) / count
-
-
-def _photo_client(server: ServerProcess, transport: str, photos: Sequence[bytes]) -> Callable[[], load.Send]:
-    if transport == "gRPC":
-        return load.grpc_client(server.grpc_port, [models.photo_request(photo).SerializeToString() for photo in photos])
-    return load.rest_client(server.rest_port, [models.photo_json(photo) for photo in photos])
 
 
 def _request_to(name: str, photo: bytes) -> bytes:

@@ -17,6 +17,7 @@ import grpc
 from benchmarks import load, models
 from benchmarks.performance.curves import percentile
 from benchmarks.performance.section import Bench, Findings, NotHere, Section, Table, Target
+from benchmarks.performance.subjects import CLIENT_OF
 from benchmarks.processes import ServerProcess, embedded_server
 
 _CLIENTS = 8
@@ -213,18 +214,7 @@ def _publish(version: Path, base: Path, number: int) -> None:
 def _makers(bench: Bench, server: ServerProcess, refused: list[None]) -> list[Callable[[], load.Send]]:
     photos = [*bench.pictures(20), *(models.photo_of_bytes(size) for size in _LARGE)]
     corrupt = photos[0][: len(photos[0]) // 3]
-    requests = [models.photo_request(photo).SerializeToString() for photo in photos]
-    bodies = [models.photo_json(photo) for photo in photos]
-    ways = [
-        (
-            load.grpc_client(server.grpc_port, requests),
-            load.grpc_client(server.grpc_port, [models.photo_request(corrupt).SerializeToString()]),
-        ),
-        (
-            load.rest_client(server.rest_port, bodies),
-            load.rest_client(server.rest_port, [models.photo_json(corrupt)]),
-        ),
-    ]
+    ways = [(client(server, photos), client(server, [corrupt])) for client in CLIENT_OF.values()]
     return [_mixed(*ways[at % 2], at * _CORRUPT_EVERY // _CLIENTS, refused) for at in range(_CLIENTS)]
 
 

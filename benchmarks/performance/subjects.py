@@ -122,3 +122,7 @@ def grpc_client(server: processes.ServerProcess, pictures: Sequence[bytes]) -> M
 def rest_client(server: processes.ServerProcess, pictures: Sequence[bytes]) -> Maker:
     """As `grpc_client`."""
     return load.rest_client(server.rest_port, [models.photo_json(picture) for picture in pictures])
+
+
+CLIENT_OF = {"gRPC": grpc_client, "REST": rest_client}
+"""By transport, for `vitrine-model-server` and what answers as it does."""

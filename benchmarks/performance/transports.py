@@ -14,10 +14,9 @@ from benchmarks import load
 from benchmarks.in_process import in_a_process
 from benchmarks.performance.curves import spread
 from benchmarks.performance.section import Bench, Findings, Section, Table, Target
-from benchmarks.performance.subjects import Maker, grpc_client, rest_client
+from benchmarks.performance.subjects import CLIENT_OF, Maker
 from benchmarks.processes import ServerProcess, bare_server, embedded_server
 
-_TRANSPORTS = {"gRPC": grpc_client, "REST": rest_client}
 _CLIENTS = 16
 _PICTURES = 32
 _TARGET = 0.95
@@ -59,17 +58,15 @@ def run(bench: Bench) -> Findings:
     rounds = []
     for number in range(bench.rounds):
         bench.say(f"round {number + 1} of {bench.rounds}")
-        order = sorted(_TRANSPORTS, reverse=bool(number % 2))
+        order = sorted(CLIENT_OF, reverse=bool(number % 2))
         # Direct calls before and after: what else happens on a machine changes within a round, too.
         before = direct()
         with embedded_server(bench.model) as server:
-            served = {name: _busy(server, _TRANSPORTS[name](server, pictures), bench.seconds / 2) for name in order}
+            served = {name: _busy(server, CLIENT_OF[name](server, pictures), bench.seconds / 2) for name in order}
         after = direct()
         limit, of_one = ((before[each] + after[each]) / 2 for each in (best, single))
         with bare_server() as server:
-            bare = {
-                name: _paced(server, _TRANSPORTS[name](server, pictures), limit, bench.seconds / 4) for name in order
-            }
+            bare = {name: _paced(server, CLIENT_OF[name](server, pictures), limit, bench.seconds / 4) for name in order}
         rounds.append(Round(limit, of_one, served, bare))
     return findings(rounds, (best, single), bench.cores)
 
@@ -82,7 +79,7 @@ def findings(rounds: Sequence[Round], combinations: tuple[str, str], cores: int)
         [f"direct calls, {single}", *_direct([one.single for one in rounds], rounds, cores)],
     ]
     floors, targets = [], []
-    for name in _TRANSPORTS:
+    for name in CLIENT_OF:
         costs, shares = [one.served[name] for one in rounds], [one.served[name].rate / one.direct for one in rounds]
         rows.append([name, f"{median(cost.rate for cost in costs):.0f}", spread(shares).text(2), *_milliseconds(costs)])
         wanted = f"embedded by {name} at least {_TARGET} of the direct calls before and after it"

@@ -88,10 +88,12 @@ def test_a_machine_at_work_is_warned_of() -> None:
 def test_a_process_at_work_is_a_busy_core() -> None:
     endless = "print(flush=True)\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", endless], stdout=subprocess.PIPE) as worker:
-        assert worker.stdout is not None
-        worker.stdout.readline()
-        busy = machine.busy_cores(1.0)
-        worker.kill()
+        try:
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            busy = machine.busy_cores(1.0)
+        finally:
+            worker.kill()
     # Others may be at work, too, and take from it.
     assert busy > 0.3
 
