@@ -1,6 +1,6 @@
-"""The embedded server against its limits, as ratios measured side by side in one run.
+"""The embedded server's CPU and memory against what it cannot do without, and version swaps under load.
 
-Needs Linux, and a machine that does nothing else.
+Its throughput is measured by `python -m benchmarks.performance`. Needs Linux, and a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -46,36 +46,6 @@ def cpu_per_request(folder: Path, rounds: int, seconds: float) -> Figures:
                 ratio = statistics.median(a / b for a, b in zip(micros["server"], micros["bare"], strict=True))
                 figures[f"{transport}, {clients} client(s)"] = {**medians, "ratio": ratio}
     return figures
-
-
-def throughput(folder: Path, rounds: int, seconds: float) -> Figures:
-    """Pictures a second by gRPC at concurrency 16, against the best of direct calls; target 0.95."""
-    base = folder / "mobilenet"
-    models.write_mobilenet(base / "1")
-    payloads = [models.photo_request(photo).SerializeToString() for photo in models.photos(32)]
-    limits = _in_process(base / "1", seconds / 2)
-    best = max(limits, key=limits.__getitem__)
-    served, direct, latencies = [], [], []
-    for _ in range(rounds):
-        direct.append(_in_process(base / "1", seconds, best)[best])
-        with (
-            embedded_server(base) as server,
-            load.clients([load.grpc_client(server.grpc_port, payloads)] * 16) as running,
-        ):
-            time.sleep(max(2.0, seconds / 4))
-            before, started = running.count, time.perf_counter()
-            time.sleep(seconds)
-            served.append((running.count - before) / (time.perf_counter() - started))
-            latencies.append(statistics.quantiles(running.seconds[before:], n=100)[98] * 1e3)
-            running.require_no_errors()
-    ratio = statistics.median(a / b for a, b in zip(served, direct, strict=True))
-    return {
-        "server": statistics.median(served),
-        "in-process": statistics.median(direct),
-        "best batch size x threads": best,
-        "p99 ms": statistics.median(latencies),
-        "ratio": ratio,
-    }
 
 
 def memory(folder: Path) -> Figures:
@@ -165,12 +135,6 @@ def _micros_per_request(server: ServerProcess, makers: list[Callable[[], load.Se
     return used / answered * 1e6
 
 
-def _in_process(version: Path, seconds: float, *combinations: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.in_process", str(version), str(seconds), *combinations]
-    answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return answer
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -179,14 +143,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.embedded", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pair (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement (default %(default)s)")
-    parser.add_argument("--only", default="cpu,throughput,memory,swaps", help="which, default %(default)s")
+    parser.add_argument("--only", default="cpu,memory,swaps", help="which, default %(default)s")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
     if not Path("/proc/self/stat").exists():
         parser.error("CPU time and memory are read from /proc, which only Linux has")
     measurements: dict[str, Callable[[Path], Figures]] = {
         "cpu": lambda folder: cpu_per_request(folder, options.rounds, options.seconds),
-        "throughput": lambda folder: throughput(folder, options.rounds, max(8.0, options.seconds)),
         "memory": memory,
         "swaps": swaps,
     }

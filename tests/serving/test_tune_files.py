@@ -20,7 +20,9 @@ from vitrine_serving.tune.writing import write
 
 SLO = "p99<80ms"
 PRESENT = Candidate("as exported", Batching(32, 0, 4, allowed_sizes=(1, 2, 4, 8, 16, 32)), Threads(1, 2))
-IN_GRAPH = Candidate("in-graph", Batching(4, 500, 2, allowed_sizes=(1, 2, 4)), Threads(2, 2))
+IN_GRAPH = Candidate(
+    "in-graph", Batching(4, 500, 2, allowed_sizes=(1, 2, 4), padding_policy="BATCH_DOWN"), Threads(2, 2)
+)
 SERVER_SIDE = Candidate("server-side", Batching(8, 2000, 3), Threads(1, 4))
 
 
@@ -73,6 +75,7 @@ def test_a_graph_that_batches_gets_lines_for_its_recipe(tmp_path: Path) -> None:
     write(outcome(IN_GRAPH, 600), tmp_path)
     recipe = (tmp_path / "batching.recipe.yaml").read_text()
     assert "    allowed_batch_sizes: [1, 2, 4]\n    batch_timeout_micros: 500\n    num_batch_threads: 2\n" in recipe
+    assert "    batch_padding_policy: BATCH_DOWN\n" in recipe
     assert "enable_batching" not in (tmp_path / "flags.txt").read_text()
     assert parse_batching((tmp_path / "batching.config").read_bytes()).max_batch_size == 4
     assert "shares a batch with" not in told(outcome(IN_GRAPH, 600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_serving.config.batching import parse_batching
 from vitrine_serving.errors import CommandError
-from vitrine_serving.tune.candidates import Batching, Candidate, Threads
+from vitrine_serving.tune.candidates import Batching, Candidate, Grid, Threads
 from vitrine_serving.tune.copies import BATCHING, SAVED_MODEL, Copies
 from vitrine_serving.tune.graph import graph_batching, with_batching
 
@@ -26,10 +27,11 @@ class Exported(tf.Module):
     Both answer with x / 2 + 1 and how many rows ran together.
     """
 
-    def __init__(self, splits: bool = True) -> None:
+    def __init__(self, splits: bool = True, policy: str = "PAD_UP") -> None:
         super().__init__()
         self.half = tf.Variable(0.5)
         self._splits = splits
+        self._policy = policy
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
         def network(x):
@@ -42,7 +44,12 @@ class Exported(tf.Module):
 
     def _answer(self, x):
         sizes = EXPORTED.allowed_sizes
-        options = {"allowed_batch_sizes": sizes, "enable_large_batch_splitting": True, "max_enqueued_batches": 1000}
+        options = {
+            "allowed_batch_sizes": sizes,
+            "enable_large_batch_splitting": True,
+            "max_enqueued_batches": 1000,
+            "batch_padding_policy": self._policy,
+        }
         y, rows = tf.raw_ops.BatchFunction(
             in_tensors=[x],
             captured_tensors=self.network.captured_inputs,
@@ -57,8 +64,8 @@ class Exported(tf.Module):
         return {"y": y, "rows": rows}
 
 
-def exported(folder: Path, splits: bool = True) -> Path:
-    module = Exported(splits)
+def exported(folder: Path, splits: bool = True, policy: str = "PAD_UP") -> Path:
+    module = Exported(splits, policy)
     tf.saved_model.save(module, str(folder), signatures={"one": module.one, "other": module.other})
     return folder
 
@@ -97,6 +104,17 @@ def test_a_candidate_batches_as_it_says_and_answers_the_same(version: Path, tmp_
         # More rows than fit are split, as before.
         assert rows == [2, 2, 2, 2, 1]
     assert {path: path.read_bytes() for path in version.rglob("*") if path.is_file()} == before
+
+
+def test_how_batches_are_filled_is_read_and_stays(tmp_path: Path) -> None:
+    version = exported(tmp_path / "model" / "3", policy="BATCH_DOWN")
+    present = Candidate("as exported", graph_batching((version / SAVED_MODEL).read_bytes()), THREADS)
+    assert present.batching == replace(EXPORTED, padding_policy="BATCH_DOWN")
+    tried = Grid(["in-graph"], [8], [0], [4], [THREADS]).candidates(present)
+    base_path = Copies(version, tmp_path, with_batching).base_path(tried[0])
+    assert graph_batching((base_path / "3" / SAVED_MODEL).read_bytes()) == tried[0].batching
+    # 7 rows are not filled up to 8: they go down to 4, then to 2, and 1 is left.
+    assert answers(base_path / "3", 7)["one"][1] == [4, 4, 4, 4, 2, 2, 1]
 
 
 def test_a_batch_of_defaults_neither_splits_nor_pads_afterwards(tmp_path: Path) -> None:

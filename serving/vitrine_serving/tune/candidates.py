@@ -23,7 +23,9 @@ class Batching:
     num_threads: int
     max_enqueued_batches: int = _MAX_ENQUEUED_BATCHES
     allowed_sizes: tuple[int, ...] = ()
-    """Batches are padded to the next of these; empty: as they come."""
+    """Batches have one of these sizes; empty: as they come."""
+    padding_policy: str = "PAD_UP"
+    """How a graph's batch comes to an allowed size, BatchFunction's batch_padding_policy; this is its default."""
 
     def __str__(self) -> str:
         if self.batch_size == 1:
@@ -81,7 +83,7 @@ class Grid:
         found: dict[Candidate, None] = {}
         for threads in self.threads:
             found[Candidate("as exported", present.batching, threads)] = None
-            for batching in self._in_graph() if present.batching and "in-graph" in self.where else ():
+            for batching in self._in_graph(present.batching) if "in-graph" in self.where else ():
                 same = batching == present.batching
                 found[Candidate("as exported" if same else "in-graph", batching, threads)] = None
             for batching in self._server_side() if "server-side" in self.where else ():
@@ -89,10 +91,18 @@ class Grid:
         found.pop(present, None)
         return list(found)
 
-    def _in_graph(self) -> Iterator[Batching]:
+    def _in_graph(self, present: Batching | None) -> Iterator[Batching]:
+        if present is None:
+            return
         for size, timeout, threads in itertools.product(self.batch_sizes, self.timeouts, self.batch_threads):
             # A batch of one row is full at once.
-            yield Batching(size, timeout if size > 1 else 0, threads, allowed_sizes=powers_of_two(size))
+            yield Batching(
+                size,
+                timeout if size > 1 else 0,
+                threads,
+                allowed_sizes=powers_of_two(size),
+                padding_policy=present.padding_policy,
+            )
 
     def _server_side(self) -> Iterator[Batching]:
         for size, timeout, threads in itertools.product(self.batch_sizes, self.timeouts, self.batch_threads):
@@ -102,6 +112,6 @@ class Grid:
 
 
 def powers_of_two(size: int) -> tuple[int, ...]:
-    """The sizes that batches of up to `size` rows are padded to, as recipes have them: at most twice as many rows."""
+    """The sizes that batches of up to `size` rows may have, as recipes say: padded to at most twice as many rows."""
     smaller: Iterable[int] = itertools.takewhile(lambda power: power < size, (2**exponent for exponent in range(31)))
     return (*smaller, size)

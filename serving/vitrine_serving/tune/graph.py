@@ -16,6 +16,7 @@ _SPLITTING = "enable_large_batch_splitting"
 _ALLOWED = "allowed_batch_sizes"
 _ENQUEUED = "max_enqueued_batches"
 _DEFAULT_ENQUEUED = 10  # batch_ops.cc
+_PADDING = "batch_padding_policy"
 
 
 def graph_batching(content: bytes) -> Batching | None:
@@ -34,13 +35,15 @@ def graph_batching(content: bytes) -> Batching | None:
         node.attr["num_batch_threads"].i,
         node.attr[_ENQUEUED].i if _ENQUEUED in node.attr else _DEFAULT_ENQUEUED,
         allowed,
+        node.attr[_PADDING].s.decode() if _PADDING in node.attr else Batching.padding_policy,
     )
 
 
 def with_batching(content: bytes, batching: Batching) -> bytes:
     """A `saved_model.pb` with these attributes in all of its batches, and nothing else changed.
 
-    A batch that splits large requests still takes those it took. One that does not is padded only if it was.
+    Each keeps its padding policy, which is not tuned. A batch that splits large requests still takes those it took.
+    One that does not is padded only if it was.
     """
     model = _parsed(content)
     for node in _batches(model):

@@ -54,4 +54,5 @@ def _recipe(batching: Batching) -> str:
         f"    batch_timeout_micros: {batching.timeout_micros}\n"
         f"    num_batch_threads: {batching.num_threads}\n"
         f"    max_enqueued_batches: {batching.max_enqueued_batches}\n"
+        f"    batch_padding_policy: {batching.padding_policy}\n"
     )
