@@ -1,4 +1,4 @@
-"""A thousand connections that ask nothing: what they cost the embedded server; about three minutes."""
+"""A thousand connections that ask nothing: what they cost the embedded server; about four minutes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import load, models
+from benchmarks.cores import Cores, cores_apart, kept_to
 from benchmarks.performance.curves import percentile, spread
 from benchmarks.performance.section import Bench, Findings, NotHere, Section, Table, Target
 from benchmarks.processes import ServerProcess, allow_open_files, embedded_server
@@ -25,9 +26,10 @@ _IDLE = {"gRPC": 500, "REST": 500}
 _WORKING = 8
 _OPENINGS_A_SECOND = 1000
 _CPU_LIMIT = 0.01
-# As if chance alone made that many rounds worse: less likely than this is no chance.
-_SIGNIFICANT = 0.05
-_LEAST_ROUNDS = 5
+# As if chance alone made that many rounds worse: less likely than this is no chance. Two figures are judged in each
+# run, so chance is taken for a cost in one run of fifty at most.
+_SIGNIFICANT = 0.01
+_LEAST_ROUNDS = 7
 
 
 class _Connection:
@@ -145,10 +147,14 @@ def run(bench: Bench) -> Findings:
     need_connections()
     found: dict[str, list[float]] = {}
     kilobytes: dict[str, float] = {}
-    with embedded_server(trivial_model(bench)) as server:
+    cores = cores_apart()
+    with ExitStack() as both:
+        with kept_to(cores.server):
+            server = both.enter_context(embedded_server(trivial_model(bench)))
+        both.enter_context(kept_to(cores.load))
         _work(server, bench.seconds / 4)
         # What there may be to find is small: more rounds, shorter ones.
-        for number in range(2 * bench.rounds):
+        for number in range(4 * bench.rounds):
             bench.say(f"round {number + 1}")
             for state in ("with", "without") if number % 2 else ("without", "with"):
                 with ExitStack() as stack:
@@ -161,15 +167,15 @@ def run(bench: Bench) -> Findings:
                         kilobytes.setdefault(transport, (server.resident_megabytes() - before) * 1e3 / count)
                     time.sleep(0.2)
                     began, cpu = time.perf_counter(), server.exact_cpu_seconds()
-                    time.sleep(bench.seconds / 2)
+                    time.sleep(bench.seconds / 4)
                     idle_cpu = (server.exact_cpu_seconds() - cpu) / (time.perf_counter() - began)
-                    rate, p99 = _work(server, bench.seconds / 2)
+                    rate, p99 = _work(server, bench.seconds / 4)
                     # An answer on each says that none was closed meanwhile.
                     for connections in held:
                         connections.ask(_OPENINGS_A_SECOND, len(connections))
                 for what, value in (("CPU", idle_cpu), ("rate", rate), ("p99", p99)):
                     found.setdefault(f"{what} {state}", []).append(value)
-    return _findings(found, kilobytes)
+    return _findings(found, kilobytes, cores)
 
 
 def _work(server: ServerProcess, seconds: float) -> tuple[float, float]:
@@ -186,7 +192,7 @@ def _work(server: ServerProcess, seconds: float) -> tuple[float, float]:
     return len(latencies) / elapsed, percentile(latencies, 99)
 
 
-def _findings(found: dict[str, list[float]], kilobytes: dict[str, float]) -> Findings:
+def _findings(found: dict[str, list[float]], kilobytes: dict[str, float], cores: Cores) -> Findings:
     middle = {name: statistics.median(values) for name, values in found.items()}
     rows = [
         [
@@ -209,8 +215,9 @@ def _findings(found: dict[str, list[float]], kilobytes: dict[str, float]) -> Fin
         wanted = f"1,000 idle connections do not worsen the {label} of 16 clients by more than chance"
         targets.append(Target(wanted, f"{spread(ratios).text(2)} times{reason}", kept))
     sizes = ", ".join(f"{size:.0f} kB for a {transport} connection" for transport, size in kilobytes.items())
+    where = "The server and its clients are on cores of their own. " if cores.apart else ""
     text = (
-        "500 gRPC and 500 REST connections were opened, asked once each and left alone; each answered once more at the "
+        f"{where}500 gRPC and 500 REST connections were opened, asked once each and left alone; each answered once more at the "
         "end of its round, so the server had closed none. Server CPU at rest was taken before 16 clients (8 gRPC, "
         "8 REST) asked a model that computes next to nothing, as fast as they could; rounds with the idle connections "
         "and without took turns. A difference is chance unless so many of the rounds are worse that the sign test "
@@ -222,4 +229,4 @@ def _findings(found: dict[str, list[float]], kilobytes: dict[str, float]) -> Fin
     return Findings(text, [table], targets, {**found, "kilobytes a connection": kilobytes})
 
 
-SECTION = Section("idle", "Idle connections", run, minutes=3)
+SECTION = Section("idle", "Idle connections", run, minutes=4)

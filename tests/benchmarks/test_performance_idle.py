@@ -75,13 +75,13 @@ def test_answers_that_come_in_pieces_are_put_together():
 @pytest.mark.parametrize(
     ("ratios", "higher_is_better", "worse"),
     [
-        ([0.97] * 5, True, True),
-        ([0.97] * 4 + [1.01], True, False),
-        ([0.97] * 9 + [1.3], True, True),
-        ([0.9] * 8 + [1.01, 1.02], True, False),
-        ([1.03] * 5, True, False),
-        ([1.03] * 5, False, True),
-        ([0.5] * 10, False, False),
+        ([0.97] * 7, True, True),
+        ([0.97] * 6 + [1.01], True, False),
+        ([0.97] * 16 + [1.3] * 4, True, True),
+        ([0.9] * 15 + [1.01] * 5, True, False),
+        ([1.03] * 7, True, False),
+        ([1.03] * 7, False, True),
+        ([0.5] * 20, False, False),
     ],
 )
 def test_a_cost_is_what_chance_does_not_explain(ratios, higher_is_better, worse):

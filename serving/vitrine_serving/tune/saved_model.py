@@ -23,6 +23,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {
     "NodeDef": (("op", 2, _KINDS.TYPE_STRING, False), ("attr", 5, "NodeDef.AttrEntry", True)),
     "AttrValue": (
         ("list", 1, "ListValue", False),
+        ("s", 2, _KINDS.TYPE_BYTES, False),
         ("i", 3, _KINDS.TYPE_INT64, False),
         ("b", 5, _KINDS.TYPE_BOOL, False),
     ),
