@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load, models
+from benchmarks.performance.connections import Connections, need_connections, trivial_model, wires
 from benchmarks.performance.curves import percentile
-from benchmarks.performance.idle import Connections, need_connections, trivial_model, wires
 from benchmarks.performance.judging import FLAT, LINEAR, NOISE, flat, linear, medians
 from benchmarks.performance.section import Bench, Findings, Section, Table, Target
 from benchmarks.performance.subjects import CLIENT_OF

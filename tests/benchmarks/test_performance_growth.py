@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import models
-from benchmarks.performance import growth, idle, judging
+from benchmarks.performance import connections, growth, judging
 from benchmarks.performance.section import Bench
 from benchmarks.processes import embedded_server
 
@@ -51,7 +51,7 @@ def test_pictures_are_made_to_their_bytes(size):
 
 def test_every_request_of_slow_clients_is_counted_and_each_count_of_them_reported(tmp_path: Path):
     bench = Bench(data=None, work=tmp_path, rounds=1, seconds=0.5, cores=1)
-    with embedded_server(idle.trivial_model(bench)) as server:
+    with embedded_server(connections.trivial_model(bench)) as server:
         parts = [growth.many_clients(bench, server, transport, (1, 40)) for transport in growth.TRANSPORTS]
 
     for part in parts:

@@ -11,7 +11,8 @@ import pytest
 from processes import wait_until
 
 from benchmarks import load, models
-from benchmarks.performance import idle
+from benchmarks.cores import cores_apart
+from benchmarks.performance import connections, idle
 from benchmarks.performance.section import Bench
 from benchmarks.processes import ServerProcess, embedded_server
 
@@ -19,17 +20,17 @@ from benchmarks.processes import ServerProcess, embedded_server
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     bench = Bench(data=None, work=Path(tmp_path_factory.mktemp("work")), rounds=1, seconds=1, cores=1)
-    with embedded_server(idle.trivial_model(bench)) as server:
+    with embedded_server(connections.trivial_model(bench)) as server:
         yield server
 
 
 @pytest.mark.parametrize("transport", ["gRPC", "REST"])
 def test_each_connection_is_one_of_the_servers_and_answers_whenever_it_is_asked(server, transport):
     before = server.open_files()
-    with idle.Connections(*idle.wires(server, transport, 30)) as connections:
-        latencies = connections.ask(1000, 30)
+    with connections.Connections(*connections.wires(server, transport, 30)) as held:
+        latencies = held.ask(1000, 30)
         assert server.open_files() >= before + 30
-        latencies += connections.ask(1000, 75)
+        latencies += held.ask(1000, 75)
 
     assert len(latencies) == 105
     assert min(latencies) > 0
@@ -46,8 +47,8 @@ def test_a_request_that_the_server_refuses_is_no_answer(server, transport):
     }
     port, wire = ways[transport]
 
-    with idle.Connections(port, [wire]) as connections, pytest.raises(RuntimeError, match=r"failed|404"):
-        connections.ask(100, 1)
+    with connections.Connections(port, [wire]) as held, pytest.raises(RuntimeError, match=r"failed|404"):
+        held.ask(100, 1)
 
 
 def test_a_connection_that_was_closed_is_noticed():
@@ -56,10 +57,10 @@ def test_a_connection_that_was_closed_is_noticed():
         closer.start()
         wire = load.RestWire(b"{}")
         with (
-            idle.Connections(listener.getsockname()[1], [wire]) as connections,
+            connections.Connections(listener.getsockname()[1], [wire]) as held,
             pytest.raises((RuntimeError, ConnectionError)),
         ):
-            connections.ask(100, 2)
+            held.ask(100, 2)
         closer.join()
 
 
@@ -73,16 +74,28 @@ def test_answers_that_come_in_pieces_are_put_together():
 
 
 @pytest.mark.parametrize(
-    ("ratios", "higher_is_better", "worse"),
+    ("ratios", "worse"),
     [
-        ([0.97] * 7, True, True),
-        ([0.97] * 6 + [1.01], True, False),
-        ([0.97] * 16 + [1.3] * 4, True, True),
-        ([0.9] * 15 + [1.01] * 5, True, False),
-        ([1.03] * 7, True, False),
-        ([1.03] * 7, False, True),
-        ([0.5] * 20, False, False),
+        ([1.03] * 7, True),
+        ([1.03] * 6 + [0.99], False),
+        ([1.03] * 16 + [0.7] * 4, True),
+        ([1.1] * 15 + [0.99] * 5, False),
+        ([0.97] * 7, False),
+        ([1.01] * 1200 + [0.99] * 800, True),
+        ([1.01] * 1010 + [0.99] * 990, False),
     ],
 )
-def test_a_cost_is_what_chance_does_not_explain(ratios, higher_is_better, worse):
-    assert idle.is_worse(ratios, higher_is_better) == worse
+def test_a_cost_is_what_chance_does_not_explain(ratios, worse):
+    assert idle.is_worse(ratios) == worse
+
+
+def test_two_servers_are_asked_in_turns_and_each_pays_for_its_own(tmp_path: Path) -> None:
+    bench = Bench(data=None, work=tmp_path, rounds=1, seconds=1, cores=1)
+    with idle.two_servers(bench, cores_apart()) as (first, second):
+        found = idle.take_turns(first, second, 3)
+
+    assert {transport: len(turns) for transport, turns in found.items()} == {"gRPC": 3, "REST": 3}
+    for transport, turns in found.items():
+        for turn in turns:
+            assert min(turn.cpu) > 0
+            assert len(turn.latencies[0]) == len(turn.latencies[1]) == idle.requests_a_turn(transport)
