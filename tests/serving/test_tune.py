@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from embedded_server import MODEL
 from processes import DEADLINE_SECONDS, wait_until
 from rollout_versions import Network, publish
@@ -65,10 +65,14 @@ def test_what_does_not_wait_wins_and_all_is_written(store: Path, tmp_path: Path)
     present, final_present, winner = (visit["points"][0]["latency_ms"]["p50"] for visit in result["visits"])
     assert min(present, final_present) > 1000 * WAIT_SECONDS > winner
 
-    recipe = (out / "batching.recipe.yaml").read_text()
-    named = dict(re.findall(r"^    (\w+): (.*)$", recipe, re.M))
-    assert BatchingConfig.model_validate({name: json.loads(value) for name, value in named.items()}) == BatchingConfig(
-        allowed_batch_sizes=[1], batch_timeout_micros=0, num_batch_threads=2, max_enqueued_batches=1000
+    recipe = yaml.safe_load((out / "batching.recipe.yaml").read_text())
+    assert BatchingConfig.model_validate(recipe["export"]["batching"]) == BatchingConfig(
+        allowed_batch_sizes=[1],
+        batch_timeout_micros=0,
+        num_batch_threads=2,
+        max_enqueued_batches=1000,
+        # As in the graph that was tuned: TensorFlow's default.
+        batch_padding_policy="PAD_UP",
     )
     assert check_file(out / "batching.config").problem is None
     flags = parse(["--model_base_path=/models", *(out / "flags.txt").read_text().split()])
