@@ -36,9 +36,12 @@ def is_worse(ratios: Sequence[float]) -> bool:
 
     Of costs with to without. Source: Dixon and Mood, "The Statistical Sign Test", 1946.
     """
-    worse = sum(ratio > 1 for ratio in ratios)
-    as_many = sum(math.comb(len(ratios), count) for count in range(worse, len(ratios) + 1))
+    as_many = sum(math.comb(len(ratios), count) for count in range(_worse(ratios), len(ratios) + 1))
     return as_many * _ONE_IN < 2 ** len(ratios)
+
+
+def _worse(ratios: Sequence[float]) -> int:
+    return sum(ratio > 1 for ratio in ratios)
 
 
 def requests_a_turn(transport: str) -> int:
@@ -105,10 +108,11 @@ def take_turns(holder: _Subject, other: _Subject, turns: int) -> dict[str, list[
     found: dict[str, list[Turn]] = {transport: [] for transport in _RATES}
     for number in range(turns):
         for transport, kept in found.items():
-            order = (holder, other) if number % 2 else (other, holder)
-            (first_cpu, first), (last_cpu, last) = (subject.ask(transport) for subject in order)
-            turn = Turn((first_cpu, last_cpu), (first, last))
-            kept.append(turn if number % 2 else Turn((last_cpu, first_cpu), (last, first)))
+            if number % 2:
+                holders, others = holder.ask(transport), other.ask(transport)
+            else:
+                others, holders = other.ask(transport), holder.ask(transport)
+            kept.append(Turn((holders[0], others[0]), (holders[1], others[1])))
     return found
 
 
@@ -206,8 +210,7 @@ def _findings(
 def _not_worse(label: str, ratios: Sequence[float]) -> Target:
     kept = not is_worse(ratios) if len(ratios) >= _LEAST_TURNS else None
     reason = "" if kept is not None else f"; fewer than {_LEAST_TURNS} turns decide nothing"
-    worse = sum(ratio > 1 for ratio in ratios)
-    measured = f"{statistics.median(ratios):.3f} times, more in {worse} of {len(ratios)} turns{reason}"
+    measured = f"{statistics.median(ratios):.3f} times, more in {_worse(ratios)} of {len(ratios)} turns{reason}"
     return Target(f"1,000 idle connections do not raise the {label} by more than chance", measured, kept)
 
 
@@ -220,7 +223,7 @@ def _row(name: str, turns: Sequence[Turn]) -> list[str]:
         name,
         f"{statistics.median(turn.cpu[0] for turn in turns) * 1e3:.3f}",
         f"{statistics.median(ratios):.3f}",
-        f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)}",
+        f"{_worse(ratios)} of {len(ratios)}",
         f"{with_idle:.2f}",
         f"{without:.2f}",
     ]
