@@ -17,7 +17,8 @@ from vitrine_serving.errors import CommandError
 
 BINARY = "tensorflow_model_server"
 IMAGE = "tensorflow/serving:2.20.0"
-ENGINES = ("auto", "binary", "docker", "embedded")
+EMBEDDED = "embedded"
+ENGINES = ("auto", "binary", "docker", EMBEDDED)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def choose(engine: str) -> Engine:
         if not shutil.which("docker"):
             raise CommandError("engine docker: no docker on PATH; install it, or use ENGINE=embedded")
         return Engine("docker", "asked for", _docker_command, signal.SIGINT, _docker_remove)
-    if engine == "embedded":
+    if engine == EMBEDDED:
         return _embedded("asked for")
     raise CommandError(f"engine {engine!r} is unknown; accepted: {', '.join(ENGINES)}")
 
@@ -89,7 +90,7 @@ def _embedded(why: str) -> Engine:
     def command(options: ServerOptions, monitoring: Path) -> list[str]:
         return [sys.executable, "-m", "vitrine_serving.embedded.main", *_local_flags(options, monitoring)]
 
-    return Engine("embedded", why, command, signal.SIGTERM)
+    return Engine(EMBEDDED, why, command, signal.SIGTERM)
 
 
 def _local_flags(options: ServerOptions, monitoring: Path) -> list[str]:

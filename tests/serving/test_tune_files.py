@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,17 @@ def test_a_graph_that_batches_gets_lines_for_its_recipe(tmp_path: Path) -> None:
     recipe = (tmp_path / "batching.recipe.yaml").read_text()
     assert "    allowed_batch_sizes: [1, 2, 4]\n    batch_timeout_micros: 500\n    num_batch_threads: 2\n" in recipe
     assert "    batch_padding_policy: BATCH_DOWN\n" in recipe
-    assert "enable_batching" not in (tmp_path / "flags.txt").read_text()
+    flags = (tmp_path / "flags.txt").read_text()
+    assert "enable_batching" not in flags
+    assert "max_cpu_batch_size" not in flags
     assert parse_batching((tmp_path / "batching.config").read_bytes()).max_batch_size == 4
+
+
+@pytest.mark.parametrize(("engine", "given"), [("embedded", True), ("binary", False)])
+def test_larger_batches_in_the_graph_need_the_embedded_servers_leave(tmp_path: Path, engine: str, given: bool) -> None:
+    winner = Candidate("in-graph", Batching(8, 0, 2, allowed_sizes=(1, 2, 4, 8)), Threads(1, 2))
+    write(replace(outcome(winner, 600), engine=engine), tmp_path)
+    assert ("--max_cpu_batch_size=0\n" in (tmp_path / "flags.txt").read_text()) is given
     assert "shares a batch with" not in told(outcome(IN_GRAPH, 600))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from in_graph_batches import SIZES, exported
 from tensorflow.core.protobuf import saved_model_pb2
 
 from vitrine_serving.config.batching import parse_batching
@@ -18,56 +19,7 @@ from vitrine_serving.tune.graph import graph_batching, with_batching
 
 v1 = tf.compat.v1
 THREADS = Threads(1, 2)
-EXPORTED = Batching(8, 0, 4, 1000, (4, 8))
-
-
-class Exported(tf.Module):
-    """As vitrine-export makes them: two signatures share one batch, which splits requests and pads batches.
-
-    Both answer with x / 2 + 1 and how many rows ran together.
-    """
-
-    def __init__(self, splits: bool = True, policy: str = "PAD_UP") -> None:
-        super().__init__()
-        self.half = tf.Variable(0.5)
-        self._splits = splits
-        self._policy = policy
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
-        def network(x):
-            return self.half * x + 1, tf.fill(tf.shape(x), tf.size(x))
-
-        self.network = network.get_concrete_function()
-        for name in ("one", "other"):
-            spec = tf.TensorSpec([None], tf.float32, name="x")
-            setattr(self, name, tf.function(self._answer, [spec], autograph=False))
-
-    def _answer(self, x):
-        sizes = EXPORTED.allowed_sizes
-        options = {
-            "allowed_batch_sizes": sizes,
-            "enable_large_batch_splitting": True,
-            "max_enqueued_batches": 1000,
-            "batch_padding_policy": self._policy,
-        }
-        y, rows = tf.raw_ops.BatchFunction(
-            in_tensors=[x],
-            captured_tensors=self.network.captured_inputs,
-            f=self.network,
-            Tout=[tf.float32, tf.int32],
-            num_batch_threads=4,
-            max_batch_size=64 if self._splits else 8,
-            batch_timeout_micros=0,
-            shared_name=f"tuned_{id(self)}",
-            **(options if self._splits else {}),
-        )
-        return {"y": y, "rows": rows}
-
-
-def exported(folder: Path, splits: bool = True, policy: str = "PAD_UP") -> Path:
-    module = Exported(splits, policy)
-    tf.saved_model.save(module, str(folder), signatures={"one": module.one, "other": module.other})
-    return folder
+EXPORTED = Batching(8, 0, 4, 1000, SIZES)
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,11 @@ def test_what_is_there_already_is_no_candidate_and_with_other_threads_it_needs_n
     assert same.candidates(PRESENT) == [Candidate("as exported", PRESENT.batching, other)]
 
 
+def test_what_a_server_limits_by_default_is_tried_in_full() -> None:
+    same = grid(where=("in-graph",), batch_sizes=(32,), timeouts=(0,), batch_threads=(4,), threads=(THREADS,))
+    assert same.candidates(PRESENT, runs_as_exported=False) == [Candidate("in-graph", PRESENT.batching, THREADS)]
+
+
 def test_a_graph_without_a_batch_has_candidates_on_the_server_alone() -> None:
     assert {one.where for one in grid().candidates(Candidate("as exported", None, THREADS))} == {"server-side"}
 

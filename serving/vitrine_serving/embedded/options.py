@@ -124,6 +124,7 @@ def _session(flags: Flags) -> SessionOptions:
         per_process_gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         batched_runs_at_once=_batched_runs_at_once() if on_cpu else 0,
         batch_threads=available_cpus() if on_cpu else 0,
+        batch_rows=flags.max_cpu_batch_size if on_cpu else 0,
     )
 
 

@@ -75,16 +75,18 @@ class Grid:
     batch_threads: Sequence[int]
     threads: Sequence[Threads]
 
-    def candidates(self, present: Candidate) -> list[Candidate]:
+    def candidates(self, present: Candidate, runs_as_exported: bool = True) -> list[Candidate]:
         """All combinations that differ, without `present`, which is the version as exported with default flags.
 
         There are in-graph ones only where the graph has a batch. Under server-side ones the graph stays as it is.
+        Without `runs_as_exported` the server limits a graph's batch by default, and the same attributes in full are a
+        candidate of their own.
         """
         found: dict[Candidate, None] = {}
         for threads in self.threads:
             found[Candidate("as exported", present.batching, threads)] = None
             for batching in self._in_graph(present.batching) if "in-graph" in self.where else ():
-                same = batching == present.batching
+                same = batching == present.batching and runs_as_exported
                 found[Candidate("as exported" if same else "in-graph", batching, threads)] = None
             for batching in self._server_side() if "server-side" in self.where else ():
                 found[Candidate("server-side", batching, threads)] = None

@@ -20,7 +20,7 @@ from vitrine_serving.tune.candidates import Candidate, Grid, Threads
 from vitrine_serving.tune.copies import SAVED_MODEL, Copies
 from vitrine_serving.tune.graph import graph_batching, with_batching
 from vitrine_serving.tune.load import Load, require_locust
-from vitrine_serving.tune.measuring import Bench
+from vitrine_serving.tune.measuring import Bench, limits
 from vitrine_serving.tune.outcome import Outcome
 from vitrine_serving.tune.report import told
 from vitrine_serving.tune.search import Search
@@ -113,7 +113,7 @@ def _search(settings: TuneSettings, engine: Engine, version: Path, temporary: Pa
     )
     concurrencies = sorted(settings.concurrencies, reverse=True)
     bench = Bench(engine, Copies(version, temporary / "store", with_batching), load, temporary, concurrencies)
-    grid = settings.grid.candidates(present)
+    grid = settings.grid.candidates(present, runs_as_exported=not limits(engine.name, batching))
     sys.stderr.write(
         f"engine: {engine.name} ({engine.why}); candidates beside the present configuration: {len(grid)}\n"
     )

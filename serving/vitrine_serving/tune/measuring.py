@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitrine_serving.config.flags import GRPC_THREADS
-from vitrine_serving.engines import Engine, ServerOptions
+from vitrine_serving.embedded.flags.groups import OwnFlags
+from vitrine_serving.engines import EMBEDDED, Engine, ServerOptions
 from vitrine_serving.errors import CommandError
 from vitrine_serving.server_process import free_ports, running_server
-from vitrine_serving.tune.candidates import Candidate
+from vitrine_serving.tune.candidates import Batching, Candidate
 from vitrine_serving.tune.copies import BATCHING, Copies
 from vitrine_serving.tune.load import WARM_UP_SECONDS, Load
 from vitrine_serving.tune.visits import Point, Visit
 
 
-def candidate_flags(candidate: Candidate, batching_file: str) -> list[str]:
+def candidate_flags(candidate: Candidate, batching_file: str, engine: str) -> list[str]:
     """What a server is started with beyond `vitrine-serving config flags`; of a flag given twice, the last counts."""
     flags = [
         f"--tensorflow_intra_op_parallelism={candidate.threads.intra_op}",
@@ -26,18 +27,26 @@ def candidate_flags(candidate: Candidate, batching_file: str) -> list[str]:
     ]
     if candidate.where == "server-side":
         flags += ["--enable_batching=true", f"--batching_parameters_file={batching_file}"]
+    if candidate.where == "in-graph" and limits(engine, candidate.batching):
+        flags.append("--max_cpu_batch_size=0")
     return flags
+
+
+def limits(engine: str, batching: Batching | None) -> bool:
+    """Whether a server of `engine` runs less at once by default, at least on a CPU, than such a batch in a graph says."""
+    return engine == EMBEDDED and batching is not None and batching.batch_size > OwnFlags.max_cpu_batch_size
 
 
 @dataclass(frozen=True)
 class _CandidateServer(ServerOptions):
     candidate: Candidate
+    engine: str
 
     def flags(self, base_path: str, grpc_port: int, rest_port: int, monitoring_file: str) -> list[str]:
         return [
             *super().flags(base_path, grpc_port, rest_port, monitoring_file),
             f"--grpc_max_threads={GRPC_THREADS}",
-            *candidate_flags(self.candidate, f"{base_path}/{BATCHING}"),
+            *candidate_flags(self.candidate, f"{base_path}/{BATCHING}", self.engine),
         ]
 
 
@@ -79,7 +88,7 @@ class Bench:
         loading = 0.0
         try:
             ports = free_ports()
-            options = _CandidateServer(self.load.model, base_path, *ports, candidate)
+            options = _CandidateServer(self.load.model, base_path, *ports, candidate, self.engine.name)
             with running_server(self.engine, options, log):
                 for concurrency in self.concurrencies:
                     asked = time.monotonic()

@@ -26,7 +26,7 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
     """
     files = {RESULT: json.dumps(outcome.to_json(), indent=1) + "\n", PLOT: page(outcome)}
     if outcome.choice is not None:
-        files |= winners_files(outcome.choice.winner.candidate, folder)
+        files |= winners_files(outcome.choice.winner.candidate, folder, outcome.engine)
     written = replace_files(folder, files)
     for name in _OF_A_WINNER:
         if name not in files:
@@ -34,9 +34,10 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
     return written
 
 
-def winners_files(winner: Candidate, folder: Path) -> dict[str, str]:
+def winners_files(winner: Candidate, folder: Path, engine: str) -> dict[str, str]:
     """batching.config and flags.txt; and the recipe's lines, where it is the graph that batches."""
-    files = {FLAGS: "".join(f"{flag}\n" for flag in candidate_flags(winner, str(folder.resolve() / BATCHING)))}
+    flags = candidate_flags(winner, str(folder.resolve() / BATCHING), engine)
+    files = {FLAGS: "".join(f"{flag}\n" for flag in flags)}
     if winner.batching is not None:
         files[BATCHING] = settings(winner.batching).text()
         if winner.where != "server-side":

@@ -136,6 +136,10 @@ class OwnFlags:
     max_concurrent_requests: Annotated[
         int, Whole("requests of each API in work at once, more get RESOURCE_EXHAUSTED or 429; 0 for no limit")
     ] = 0
+    # More cost as much a row, and memory for good: TensorFlow's oneDNN keeps what its largest batch took.
+    max_cpu_batch_size: Annotated[
+        int, Whole("on a CPU, most rows run at once by an in-graph batch that splits larger ones; 0 as exported")
+    ] = 4
     read_timeout_seconds: Annotated[float, Number("seconds a client may take to send a REST request", 0.001)] = 60.0
     access_log: Annotated[str, File("file for a JSON line on each request; - for standard error")] = ""
     rest_api_extensions: Annotated[bool, Switch("serve /healthz, /readyz and GET /v1/models by REST")] = False

@@ -27,6 +27,10 @@ _CALLERS_THREAD = -1
 _LONGEST_SECONDS = 365 * 24 * 3600.0
 
 _BATCH_OP = "BatchFunction"
+_SPLITTING = "enable_large_batch_splitting"
+_ALLOWED_SIZES = "allowed_batch_sizes"
+_ENQUEUED = "max_enqueued_batches"
+_DEFAULT_ENQUEUED = 10  # batch_ops.cc; what has its default value is not in the file
 # Loops run their iterations side by side, and what follows a batch would run in the batch's one
 # thread: graphs with these need a pool of threads.
 _PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch"))
@@ -194,6 +198,24 @@ def limit_batch_threads(graph: graph_pb2.GraphDef, limit: int) -> None:
         if node.op == _BATCH_OP:
             threads = node.attr["num_batch_threads"]
             threads.i = min(threads.i, limit)
+
+
+def limit_batch_sizes(graph: graph_pb2.GraphDef, limit: int) -> None:
+    """Have batches that split what is larger run at most `limit` rows at once, as far as their allowed sizes let them.
+
+    As many rows as before may wait.
+    """
+    for node in _nodes(graph):
+        if node.op != _BATCH_OP or not (_SPLITTING in node.attr and node.attr[_SPLITTING].b):
+            continue
+        sizes = list(node.attr[_ALLOWED_SIZES].list.i)
+        allowed = [size for size in sizes if size <= limit]
+        if not allowed or allowed == sizes:
+            continue
+        node.attr[_ALLOWED_SIZES].list.i[:] = allowed
+        # Counted in batches of the largest size.
+        waiting = node.attr[_ENQUEUED].i if _ENQUEUED in node.attr else _DEFAULT_ENQUEUED
+        node.attr[_ENQUEUED].i = math.ceil(waiting * sizes[-1] / allowed[-1])
 
 
 def _nodes(graph: graph_pb2.GraphDef) -> Iterable[Any]:

@@ -18,6 +18,7 @@ from vitrine_serving.embedded.inference.graph import (
     PreparedRun,
     batches_what_waits,
     from_op_error,
+    limit_batch_sizes,
     limit_batch_threads,
     runs_in_parallel,
 )
@@ -50,7 +51,8 @@ class SessionOptions:
     TensorFlow. `run_in_caller_thread` runs the operations of a graph without loops and in-graph batches in
     the thread that asks, without handing them to a pool. `batched_runs_at_once` limits the concurrent runs of a
     graph that batches those that wait for it anyway: where one core computes a batch, longer ones leave the
-    others idle. `batch_threads` limits the threads of each in-graph batch. 0 is no limit.
+    others idle. `batch_threads` limits the threads of each in-graph batch, `batch_rows` the rows that one which
+    splits larger requests runs at once. 0 is no limit.
     """
 
     intra_op_parallelism: int = 0
@@ -60,6 +62,7 @@ class SessionOptions:
     run_in_caller_thread: bool = True
     batched_runs_at_once: int = 0
     batch_threads: int = 0
+    batch_rows: int = 0
 
     def session_config(self) -> config_pb2.ConfigProto:
         config = config_pb2.ConfigProto()
@@ -271,6 +274,8 @@ def _load(path: str, options: SessionOptions, tags: Collection[str], on_run: OnR
     meta_graph = read_meta_graph(path, tags)
     if options.batch_threads:
         limit_batch_threads(meta_graph.graph_def, options.batch_threads)
+    if options.batch_rows:
+        limit_batch_sizes(meta_graph.graph_def, options.batch_rows)
     session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session_config())
     try:
         load_seconds = load_graph(session, path, meta_graph)
