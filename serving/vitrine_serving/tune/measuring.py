@@ -33,7 +33,7 @@ def candidate_flags(candidate: Candidate, batching_file: str, engine: str) -> li
 
 
 def limits(engine: str, batching: Batching | None) -> bool:
-    """Whether a server of `engine` runs less at once by default, at least on a CPU, than such a batch in a graph says."""
+    """Whether a server of `engine` by default runs less at once than such a batch in a graph says; on a CPU it does."""
     return engine == EMBEDDED and batching is not None and batching.batch_size > OwnFlags.max_cpu_batch_size
 
 

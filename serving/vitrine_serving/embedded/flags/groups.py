@@ -136,7 +136,7 @@ class OwnFlags:
     max_concurrent_requests: Annotated[
         int, Whole("requests of each API in work at once, more get RESOURCE_EXHAUSTED or 429; 0 for no limit")
     ] = 0
-    # More cost as much a row, and memory for good: TensorFlow's oneDNN keeps what its largest batch took.
+    # Larger ones save next to nothing a row, hold up what waits, and TensorFlow's oneDNN keeps their memory for good.
     max_cpu_batch_size: Annotated[
         int, Whole("on a CPU, most rows run at once by an in-graph batch that splits larger ones; 0 as exported")
     ] = 4
