@@ -183,6 +183,7 @@ def _watch(bench: Bench, server: ServerProcess, running: load.Load, base: Path) 
             swaps += 1
             _publish(base / str(swaps), base, swaps + 1)
             shutil.rmtree(base / str(swaps - 1), ignore_errors=True)
+        if samples[-1].at // 60 > samples[-2].at // 60:
             bench.say(f"{samples[-1].at / 60:.1f} minutes, {samples[-1].resident:.0f} MB, {running.count} requests")
     return samples, swaps
 
