@@ -15,10 +15,10 @@ class Exported(tf.Module):
     Both answer with x / 2 + 1 and how many rows ran together.
     """
 
-    def __init__(self, splits: bool, policy: str, enqueued: int) -> None:
+    def __init__(self, splits: bool, policy: str, enqueued: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.half = tf.Variable(0.5)
-        self._splits, self._policy, self._enqueued = splits, policy, enqueued
+        self._splits, self._policy, self._enqueued, self._sizes = splits, policy, enqueued, sizes
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
         def network(x):
@@ -31,7 +31,7 @@ class Exported(tf.Module):
 
     def _answer(self, x):
         options = {
-            "allowed_batch_sizes": SIZES,
+            "allowed_batch_sizes": self._sizes,
             "enable_large_batch_splitting": True,
             "max_enqueued_batches": self._enqueued,
             "batch_padding_policy": self._policy,
@@ -50,7 +50,9 @@ class Exported(tf.Module):
         return {"y": y, "rows": rows}
 
 
-def exported(folder: Path, splits: bool = True, policy: str = "PAD_UP", enqueued: int = 1000) -> Path:
-    module = Exported(splits, policy, enqueued)
+def exported(
+    folder: Path, splits: bool = True, policy: str = "PAD_UP", enqueued: int = 1000, sizes: tuple[int, ...] = SIZES
+) -> Path:
+    module = Exported(splits, policy, enqueued, sizes)
     tf.saved_model.save(module, str(folder), signatures={"one": module.one, "other": module.other})
     return folder

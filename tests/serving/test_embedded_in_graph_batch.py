@@ -69,6 +69,11 @@ def test_a_batch_that_does_not_split_requests_takes_them_whole(tmp_path: Path) -
     assert rows_together(exported(tmp_path / "version", splits=False), 4) == [8] * 8
 
 
-def test_as_many_rows_may_wait_for_smaller_batches(tmp_path: Path) -> None:
-    version = exported(tmp_path / "version", enqueued=1)
+def test_a_batch_without_allowed_sizes_stays_as_it_is(tmp_path: Path) -> None:
+    assert rows_together(exported(tmp_path / "version", sizes=()), 4) == [8] * 8
+
+
+@pytest.mark.parametrize("enqueued", [1, 2**31 - 1])
+def test_as_many_rows_may_wait_for_smaller_batches(tmp_path: Path, enqueued: int) -> None:
+    version = exported(tmp_path / "version", enqueued=enqueued)
     assert rows_together(version, 4) == [4] * 8

@@ -30,7 +30,8 @@ _BATCH_OP = "BatchFunction"
 _SPLITTING = "enable_large_batch_splitting"
 _ALLOWED_SIZES = "allowed_batch_sizes"
 _ENQUEUED = "max_enqueued_batches"
-_DEFAULT_ENQUEUED = 10  # batch_ops.cc; what has its default value is not in the file
+# Of batch_ops.cc; what has its default value is not in the file, and the kernel keeps 32 bits.
+_DEFAULT_ENQUEUED, _MOST_ENQUEUED = 10, 2**31 - 1
 # Loops run their iterations side by side, and what follows a batch would run in the batch's one
 # thread: graphs with these need a pool of threads.
 _PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch"))
@@ -206,16 +207,17 @@ def limit_batch_sizes(graph: graph_pb2.GraphDef, limit: int) -> None:
     As many rows as before may wait.
     """
     for node in _nodes(graph):
+        # To look up what is not there would put an empty attribute in.
         if node.op != _BATCH_OP or not (_SPLITTING in node.attr and node.attr[_SPLITTING].b):
             continue
-        sizes = list(node.attr[_ALLOWED_SIZES].list.i)
+        sizes = list(node.attr[_ALLOWED_SIZES].list.i) if _ALLOWED_SIZES in node.attr else []
         allowed = [size for size in sizes if size <= limit]
         if not allowed or allowed == sizes:
             continue
         node.attr[_ALLOWED_SIZES].list.i[:] = allowed
         # Counted in batches of the largest size.
         waiting = node.attr[_ENQUEUED].i if _ENQUEUED in node.attr else _DEFAULT_ENQUEUED
-        node.attr[_ENQUEUED].i = math.ceil(waiting * sizes[-1] / allowed[-1])
+        node.attr[_ENQUEUED].i = min(math.ceil(waiting * sizes[-1] / allowed[-1]), _MOST_ENQUEUED)
 
 
 def _nodes(graph: graph_pb2.GraphDef) -> Iterable[Any]:
