@@ -81,6 +81,7 @@ def test_a_graph_that_batches_gets_lines_for_its_recipe(tmp_path: Path) -> None:
     assert "enable_batching" not in flags
     assert "max_cpu_batch_size" not in flags
     assert parse_batching((tmp_path / "batching.config").read_bytes()).max_batch_size == 4
+    assert "shares a batch with" not in told(outcome(IN_GRAPH, 600))
 
 
 @pytest.mark.parametrize(("engine", "given"), [("embedded", True), ("binary", False)])
@@ -88,7 +89,6 @@ def test_larger_batches_in_the_graph_need_the_embedded_servers_leave(tmp_path: P
     winner = Candidate("in-graph", Batching(8, 0, 2, allowed_sizes=(1, 2, 4, 8)), Threads(1, 2))
     write(replace(outcome(winner, 600), engine=engine), tmp_path)
     assert ("--max_cpu_batch_size=0\n" in (tmp_path / "flags.txt").read_text()) is given
-    assert "shares a batch with" not in told(outcome(IN_GRAPH, 600))
 
 
 def test_without_a_better_one_it_says_to_keep_what_is_there(tmp_path: Path) -> None:

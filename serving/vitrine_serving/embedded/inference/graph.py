@@ -16,6 +16,14 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session as tf_session
 
 from vitrine_serving.embedded.errors import Code, ServingError, invalid_argument
+from vitrine_serving.embedded.inference.batch_function import (
+    ALLOWED_SIZES,
+    BATCH_FUNCTION,
+    ENQUEUED,
+    allowed_sizes,
+    enqueued,
+    splits,
+)
 from vitrine_serving.embedded.inference.deadlines import TimeLeft, check_not_expired, unlimited
 from vitrine_serving.embedded.inference.tensors import type_name
 from vitrine_serving.embedded.inference.turns import Turns
@@ -26,15 +34,11 @@ _CALLERS_THREAD = -1
 # TensorFlow counts milliseconds; a year keeps the longest deadline clear of overflow.
 _LONGEST_SECONDS = 365 * 24 * 3600.0
 
-_BATCH_OP = "BatchFunction"
-_SPLITTING = "enable_large_batch_splitting"
-_ALLOWED_SIZES = "allowed_batch_sizes"
-_ENQUEUED = "max_enqueued_batches"
-# Of batch_ops.cc; what has its default value is not in the file, and the kernel keeps 32 bits.
-_DEFAULT_ENQUEUED, _MOST_ENQUEUED = 10, 2**31 - 1
+# The kernel keeps 32 bits (batch_ops.cc).
+_MOST_ENQUEUED = 2**31 - 1
 # Loops run their iterations side by side, and what follows a batch would run in the batch's one
 # thread: graphs with these need a pool of threads.
-_PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", _BATCH_OP, "Batch"))
+_PARALLEL_OPS = frozenset(("While", "StatelessWhile", "Enter", BATCH_FUNCTION, "Batch"))
 
 
 class GraphRunner:
@@ -186,7 +190,7 @@ def runs_in_parallel(graph: graph_pb2.GraphDef) -> bool:
 
 def batches_what_waits(graph: graph_pb2.GraphDef) -> bool:
     """Whether the graph makes batches of concurrent runs, and only of those that wait for it anyway."""
-    batches = [node for node in _nodes(graph) if node.op == _BATCH_OP]
+    batches = [node for node in _nodes(graph) if node.op == BATCH_FUNCTION]
     return bool(batches) and not any(node.attr["batch_timeout_micros"].i for node in batches)
 
 
@@ -196,7 +200,7 @@ def limit_batch_threads(graph: graph_pb2.GraphDef, limit: int) -> None:
     One that has nothing to do wakes about a thousand times a second to see whether that is still so.
     """
     for node in _nodes(graph):
-        if node.op == _BATCH_OP:
+        if node.op == BATCH_FUNCTION:
             threads = node.attr["num_batch_threads"]
             threads.i = min(threads.i, limit)
 
@@ -207,17 +211,16 @@ def limit_batch_sizes(graph: graph_pb2.GraphDef, limit: int) -> None:
     As many rows as before may wait.
     """
     for node in _nodes(graph):
-        # To look up what is not there would put an empty attribute in.
-        if node.op != _BATCH_OP or not (_SPLITTING in node.attr and node.attr[_SPLITTING].b):
+        if node.op != BATCH_FUNCTION or not splits(node):
             continue
-        sizes = list(node.attr[_ALLOWED_SIZES].list.i) if _ALLOWED_SIZES in node.attr else []
-        allowed = [size for size in sizes if size <= limit]
+        sizes = allowed_sizes(node)
+        allowed = tuple(size for size in sizes if size <= limit)
         if not allowed or allowed == sizes:
             continue
-        node.attr[_ALLOWED_SIZES].list.i[:] = allowed
         # Counted in batches of the largest size.
-        waiting = node.attr[_ENQUEUED].i if _ENQUEUED in node.attr else _DEFAULT_ENQUEUED
-        node.attr[_ENQUEUED].i = min(math.ceil(waiting * sizes[-1] / allowed[-1]), _MOST_ENQUEUED)
+        waiting = math.ceil(enqueued(node) * sizes[-1] / allowed[-1])
+        node.attr[ALLOWED_SIZES].list.i[:] = allowed
+        node.attr[ENQUEUED].i = min(waiting, _MOST_ENQUEUED)
 
 
 def _nodes(graph: graph_pb2.GraphDef) -> Iterable[Any]:
