@@ -138,8 +138,9 @@ class BatchingConfig(Strict):
 
     allowed_batch_sizes: list[Annotated[int, Field(ge=1, le=4096)]] = Field([1, 2, 4, 8, 16, 32], min_length=1)
     batch_padding_policy: Literal["BATCH_DOWN", "PAD_UP"] = "BATCH_DOWN"
-    """What becomes of 7 waiting pictures where batches of 4 and 8 are allowed. BATCH_DOWN: 4 run, 3 wait for the next
-    batch, and nothing is computed for nobody. PAD_UP: all run, filled up to 8; for a GPU, where that costs little."""
+    """What becomes of 7 requests' waiting pictures where batches of 4 and 8 are allowed. BATCH_DOWN: 4 run, 3 wait for
+    the next batch; only the pictures of one request stay together, and are filled up. PAD_UP: all run, filled up to 8;
+    for a GPU, where that costs little."""
     batch_timeout_micros: int = Field(0, ge=0, le=1_000_000)
     """How long a batch waits for more pictures, in microseconds; 0 batches what is waiting anyway."""
     num_batch_threads: int = Field(4, ge=1, le=256)
